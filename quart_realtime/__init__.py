@@ -1,0 +1,43 @@
+"""Quart-Realtime: existing Quart routes answer over a websocket, and tell what they change."""
+
+from .broker import Presence
+from .connection import Connection
+from .context import current_connection
+from .errors import (
+    BadRequest,
+    BrokerUnavailable,
+    Conflict,
+    Forbidden,
+    InvalidPayload,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    RealtimeError,
+    SetupError,
+    Unauthorized,
+    Unavailable,
+)
+from .extension import Realtime
+from .protocol import CloseCode, Event, HistoryPolicy
+
+__all__ = [
+    "BadRequest",
+    "BrokerUnavailable",
+    "CloseCode",
+    "Conflict",
+    "Connection",
+    "Event",
+    "Forbidden",
+    "HistoryPolicy",
+    "InvalidPayload",
+    "NotFound",
+    "PayloadTooLarge",
+    "Presence",
+    "RateLimited",
+    "Realtime",
+    "RealtimeError",
+    "SetupError",
+    "Unauthorized",
+    "Unavailable",
+    "current_connection",
+]

@@ -1,0 +1,238 @@
+"""Tokens to identities: the only module that knows quart-jwt-extended."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+import jwt
+from attrs import field, frozen
+from quart import Quart, g
+from quart.wrappers import Websocket
+from quart_jwt_extended.config import config as jwt_config
+from quart_jwt_extended.exceptions import (
+    JWTExtendedException,
+    RevokedTokenError,
+    UserLoadError,
+)
+from quart_jwt_extended.utils import (
+    create_access_token,
+    decode_token,
+    get_unverified_jwt_headers,
+    has_user_loader,
+    user_loader,
+    verify_token_claims,
+    verify_token_not_blacklisted,
+    verify_token_type,
+)
+from werkzeug.datastructures import Headers
+
+from .errors import SetupError, TokenRefused
+from .protocol import BEARER_PREFIX
+
+_EXTENSION = "quart-jwt-extended"
+
+
+@frozen
+class Identity:
+    """Who a token says its bearer is.
+
+    *user_id* is the token's identity as text, *claims* the app's own claims in it, *expires_at*
+    in seconds since the epoch, None for a token that doesn't expire.
+    """
+
+    user_id: str
+    claims: dict[str, Any]
+    expires_at: float | None
+    token: str = field(repr=False)
+    token_data: dict[str, Any] = field(repr=False)
+    token_header: dict[str, Any] = field(repr=False)
+    user: Any = field(default=None, repr=False, eq=False)
+
+    def remaining(self) -> float | None:
+        """Return for how many seconds from now the token is good, None for ever."""
+        return None if self.expires_at is None else self.expires_at - time.time()
+
+
+class JWTAuthenticator:
+    """Checks tokens as quart-jwt-extended does for a route, with the app's own configuration."""
+
+    def __init__(self, app: Quart) -> None:
+        self._app = app
+
+    def check_setup(self) -> None:
+        """Raise SetupError where the app has no JWTManager."""
+        if _EXTENSION not in self._app.extensions:
+            raise SetupError(
+                "Quart-Realtime checks tokens with Quart-JWT-Extended, and this app has none: "
+                'write JWTManager(app) and set app.config["JWT_SECRET_KEY"].'
+            )
+
+    async def check(self, token: str) -> Identity:
+        """Return whose token it is.
+
+        Key, algorithms, issuer, audience, token type, blacklist, claims verification and user
+        loader are the app's.
+
+        Raises:
+            TokenRefused: it isn't good; the error says why, and whether it has merely expired.
+
+        """
+        async with self._app.app_context():
+            try:
+                data = decode_token(token)
+                verify_token_type(data, expected_type="access")
+                verify_token_not_blacklisted(data, "access")
+                verify_token_claims(data)
+                user = _load_user(data)
+                header = get_unverified_jwt_headers(token)
+            except jwt.ExpiredSignatureError:
+                raise TokenRefused("the token has expired", expired=True) from None
+            except RevokedTokenError:
+                raise TokenRefused("the token has been revoked") from None
+            except (jwt.InvalidTokenError, jwt.InvalidKeyError, JWTExtendedException) as error:
+                raise TokenRefused(f"the token is not accepted: {_reason(error)}") from None
+            except (ValueError, UnicodeError):
+                raise TokenRefused("the token is not accepted: it is no JWT") from None
+            return Identity(
+                user_id=_as_text(data[jwt_config.identity_claim_key]),
+                claims=data[jwt_config.user_claims_key],
+                expires_at=data.get("exp"),
+                token=token,
+                token_data=data,
+                token_header=header,
+                user=user,
+            )
+
+    async def issue(self, identity: Any, claims: Mapping[str, Any] | None = None) -> str:
+        """Make an access token for *identity*, with the app's own *claims* in it."""
+        async with self._app.app_context():
+            return str(create_access_token(identity, user_claims=dict(claims or {})))
+
+    async def check_again(self, identity: Identity) -> None:
+        """Raise TokenRefused where *identity*'s token would no longer be accepted."""
+        await self.check(identity.token)
+
+    def can_be_revoked(self) -> bool:
+        """Whether a token that was good may stop being so before it expires."""
+        manager = self._app.extensions[_EXTENSION]
+        return bool(self._app.config["JWT_BLACKLIST_ENABLED"]) or (
+            manager._user_loader_callback is not None
+        )
+
+    def token_of_handshake(self, websocket: Websocket) -> str | None:
+        """Return the token that a handshake brings, None where it brings none.
+
+        It is looked for in the subprotocols, in the JWT header, and then in the cookies and the
+        query string where ``JWT_TOKEN_LOCATION`` names them.
+        """
+        for offered in websocket.requested_subprotocols:
+            if offered.startswith(BEARER_PREFIX):
+                return offered.removeprefix(BEARER_PREFIX)
+        header = websocket.headers.get(jwt_config.header_name)
+        if header:
+            return _strip_header(header, jwt_config.header_type)
+        for location in jwt_config.token_location:
+            if location == "cookies" and jwt_config.access_cookie_name in websocket.cookies:
+                return websocket.cookies[jwt_config.access_cookie_name]
+            if location == "query_string" and jwt_config.query_string_name in websocket.args:
+                return str(websocket.args[jwt_config.query_string_name])
+        return None
+
+    def secret_arguments(self) -> frozenset[str]:
+        """Return the names of query arguments that carry a token."""
+        if "query_string" in _locations(self._app):
+            return frozenset({self._app.config["JWT_QUERY_STRING_NAME"]})
+        return frozenset()
+
+    def carry(
+        self, identity: Identity, method: str, headers: Headers, query: list[tuple[str, str]]
+    ) -> dict[str, str]:
+        """Put *identity*'s token where the app looks for it first.
+
+        Args:
+            identity: Whose token.
+            method: The request's HTTP method; some need the token's CSRF value beside a cookie.
+            headers: The request's headers; changed in place.
+            query: The request's query arguments; changed in place.
+
+        Returns:
+            What is to be added to a JSON body.
+
+        """
+        config = self._app.config
+        location = next(iter(_locations(self._app)))
+        if location == "query_string":
+            query.append((config["JWT_QUERY_STRING_NAME"], identity.token))
+        elif location == "json":
+            return {config["JWT_JSON_KEY"]: identity.token}
+        elif location == "cookies":
+            _set_cookie(headers, config["JWT_ACCESS_COOKIE_NAME"], identity.token)
+            if "csrf" in identity.token_data and method in config["JWT_CSRF_METHODS"]:
+                headers[config["JWT_ACCESS_CSRF_HEADER_NAME"]] = identity.token_data["csrf"]
+        else:
+            kind = config["JWT_HEADER_TYPE"]
+            token = f"{kind} {identity.token}" if kind else identity.token
+            headers[config["JWT_HEADER_NAME"]] = token
+        return {}
+
+
+def log_in(identity: Identity | None) -> None:
+    """Make *identity* what ``get_jwt_identity`` and ``current_user`` answer in this app context."""
+    if identity is not None:
+        g._jwt_extended_jwt = identity.token_data
+        g._jwt_extended_jwt_header = identity.token_header
+        if identity.user is not None:
+            g._jwt_extended_jwt_user = identity.user
+
+
+def _locations(app: Quart) -> Sequence[str]:
+    locations = app.config["JWT_TOKEN_LOCATION"]
+    return (locations,) if isinstance(locations, str) else tuple(locations)
+
+
+def _load_user(data: dict[str, Any]) -> Any:
+    if not has_user_loader():
+        return None
+    user = user_loader(data[jwt_config.identity_claim_key])
+    if user is None:
+        raise UserLoadError("its user is unknown")
+    return user
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong in words that hold no part of the token."""
+    if isinstance(error, (JWTExtendedException, jwt.InvalidTokenError)):
+        return str(error) or type(error).__name__
+    return "it can't be read"
+
+
+def _as_text(identity: object) -> str:
+    return identity if isinstance(identity, str) else json.dumps(identity, sort_keys=True)
+
+
+def _strip_header(header: str, kind: str | None) -> str:
+    """Return the token of a header ``Bearer <token>``; the whole header where it isn't one."""
+    if not kind:
+        return header.strip()
+    for part in header.split(","):
+        words = part.split()
+        if len(words) == 2 and words[0].lower() == kind.lower():
+            return words[1]
+    return header
+
+
+def _set_cookie(headers: Headers, name: str, value: str) -> None:
+    try:
+        cookies = SimpleCookie(headers.get("Cookie", ""))
+    except CookieError:
+        cookies = SimpleCookie()
+    pairs = [(key, morsel.value) for key, morsel in cookies.items() if key != name]
+    headers["Cookie"] = _join_cookies([*pairs, (name, value)])
+
+
+def _join_cookies(pairs: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in pairs)

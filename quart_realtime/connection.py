@@ -1,0 +1,497 @@
+"""One socket's life: authenticate, read, dispatch, write, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import Any, Protocol
+from uuid import uuid4
+
+from . import protocol
+from .auth import Identity
+from .errors import (
+    Conflict,
+    InternalError,
+    RateLimited,
+    RealtimeError,
+    TokenRefused,
+    Unauthorized,
+)
+from .handshake import Handshake
+from .heartbeat import Heartbeat
+from .hub import Entry, Hub, rooms_of_login
+from .limits import RateLimiter, Slots
+from .models import dump
+from .protocol import (
+    Answer,
+    Auth,
+    CloseCode,
+    Frame,
+    MalformedFrame,
+    Message,
+    Ping,
+    Pong,
+    Request,
+    State,
+    Subscribe,
+    Unsubscribe,
+)
+from .servers import Receive, Transport
+from .settings import Settings
+from .subscriptions import RoomRules, Subscriptions, position_payload
+
+logger = logging.getLogger("quart_realtime")
+
+CLOSE_GRACE = 2.0
+"""For how many seconds a client may take to answer a close."""
+WAITING_REQUESTS = 100
+MALFORMED_FRAMES = 10
+"""How many malformed messages a connection may send on end."""
+MAX_REASON_BYTES = 123
+"""What a close frame has room for (RFC 6455, section 5.5)."""
+
+
+class Services(RoomRules, Protocol):
+    """What a connection needs of the app it belongs to."""
+
+    settings: Settings
+    hub: Hub
+    limiter: RateLimiter
+
+    async def authenticate(self, token: str) -> Identity:
+        """Return whose *token* it is, or raise TokenRefused."""
+
+    async def answer(self, connection: Connection, request: Request) -> Answer:
+        """Have *request* answered; whatever goes wrong is an answer too."""
+
+    async def greet(self, connection: Connection) -> None:
+        """Run the ``on_connect`` hooks; a RealtimeError of theirs turns the connection away."""
+
+    async def farewell(self, connection: Connection, code: int) -> None:
+        """Run the ``on_disconnect`` hooks."""
+
+    def token_may_be_revoked(self) -> bool:
+        """Whether tokens that were good are to be looked at again."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
+        """Run *work* in a task that the app owns, so that it outlives the connection."""
+
+
+class Connection:
+    """A client's websocket.
+
+    Attributes:
+        id: The connection's own name, unique among all processes.
+        rooms: The rooms it is in; change them by :meth:`join` and :meth:`leave`.
+        state: A dictionary for the app to keep what it likes, as long as the connection lives.
+        remote_addr: The peer's address, as the server tells it.
+        connected_at: When it was accepted, in seconds since the epoch.
+
+    """
+
+    def __init__(self, services: Services, transport: Transport, handshake: Handshake) -> None:
+        self.id = uuid4().hex
+        self.rooms: set[str] = set()
+        self.state: dict[str, Any] = {}
+        self.remote_addr = handshake.remote_addr
+        self.connected_at = time.time()
+        self.handshake = handshake
+        self.identity: Identity | None = None
+        self._services = services
+        self._settings = services.settings
+        self._transport = transport
+        self._phase = State.CONNECTING
+        # While the client is greeted: what is to reach it after the greeting, in order.
+        self._greeting: list[Entry | Frame] | None = None
+        self._greeted = False
+        self._close_code: int | None = None
+        self._reading: asyncio.Timeout | None = None
+        self._ids: set[str] = set()
+        self._slots = Slots(self._settings.max_requests, WAITING_REQUESTS)
+        self._subscriptions = Subscriptions(
+            self, services.hub, services, self._settings.send_buffer // 2
+        )
+        self._malformed = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._heartbeat = Heartbeat(self._settings, self._loop.time())
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} user={self.user_id!r} {self._phase.value}>"
+
+    @property
+    def user_id(self) -> str | None:
+        """Who is logged in, None before login."""
+        return None if self.identity is None else self.identity.user_id
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """The app's own claims in the current token."""
+        return {} if self.identity is None else self.identity.claims
+
+    # What the app may do with it
+
+    async def join(self, room: str) -> None:
+        """Put the connection into *room* on the app's own word; nobody is asked.
+
+        The client is told, and resumes the room by itself after a reconnect.
+
+        Raises:
+            BrokerUnavailable: it isn't in the room then.
+
+        """
+        if self._phase is not State.OPEN:
+            return
+        entry = await self._subscriptions.grant(room)
+        if entry is None:
+            return
+        if self._greeting is not None:
+            self._greeting.append(entry)
+        else:
+            self._send_notice("room_joined", position_payload(entry.recovery.position))
+            entry.open()
+
+    async def leave(self, room: str) -> None:
+        """Take the connection out of *room*, and tell the client."""
+        if await self._subscriptions.withdraw(room):
+            self._send_notice("room_left", {"room": room})
+
+    async def send(self, event: str, data: Any) -> None:
+        """Send an event to this connection alone; it is in no room's history."""
+        self._send_notice(event, data)
+
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close the connection.
+
+        Args:
+            code: 1000, or one from 4000 to 4999; below 4500 the client comes back.
+            reason: A few words for the client's log, 123 bytes at most.
+
+        Raises:
+            ValueError: an app may not close with that code.
+
+        """
+        if code != CloseCode.NORMAL and not 4000 <= code <= 4999:
+            raise ValueError(f"close with 1000 or with a code from 4000 to 4999, not {code}")
+        self._close_soon(code, reason)
+
+    # What the hub needs
+
+    def deliver(self, frame: Frame) -> None:
+        """Write *frame*, or close where too much waits already."""
+        if self._phase is State.OPEN:
+            self._send(frame)
+
+    def lose_place(self) -> None:
+        """Close, so that the client resumes from its positions."""
+        wait = round(self._settings.retry_after * 1000)
+        self._close_soon(CloseCode.RESYNC, "events were lost", retry_after_ms=wait)
+
+    def restart(self) -> None:
+        """Close, so that the client comes back to whoever serves next."""
+        wait = round(self._settings.retry_after * 1000)
+        self._close_soon(CloseCode.RESTART, "the server is stopping", retry_after_ms=wait)
+
+    def send_away(self, reason: str) -> None:
+        """Close, for good: the app wishes it."""
+        self._close_soon(CloseCode.DISCONNECTED, reason)
+
+    # Its life
+
+    async def run(self, receive: Receive) -> None:
+        """Live from the accepted handshake to the end."""
+        await self._transport.accept(self.handshake.subprotocol)
+        self._check_time()
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                if self.handshake.token is not None:
+                    await self._log_in(self.handshake.token, None)
+                while True:
+                    event = await receive()
+                    if event["type"] == "websocket.disconnect":
+                        self._close_code = self._close_code or event.get("code", 1005)
+                        break
+                    if event["type"] == "websocket.receive":
+                        await self._take(event)
+        except TimeoutError:
+            if self._reading is None or not self._reading.expired():
+                raise
+            # Closed by us, and the client took too long to answer: it ends all the same.
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        self._phase = State.CLOSING
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._slots.clear()
+        self._transport.abort()
+        self._services.limiter.forget(self.id)
+        await self._services.hub.detach(self)
+        if self._greeted:
+            code = self._close_code or CloseCode.ABNORMAL
+            self._services.spawn(self._services.farewell(self, code), Context())
+
+    def _close_soon(
+        self, code: int, reason: str = "", *, retry_after_ms: int | None = None
+    ) -> None:
+        """Begin to close; whatever comes from the client from now on is ignored."""
+        if self._phase is State.CLOSING:
+            return
+        self._phase = State.CLOSING
+        self._close_code = code
+        self._slots.clear()
+        logger.info("closing connection %s of %r: %s %s", self.id, self.user_id, int(code), reason)
+        self._transport.send(protocol.closing_frame(code, retry_after_ms))
+        self._services.spawn(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        text = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        await self._transport.close(int(code), text)
+        if self._reading is not None:
+            with suppress(RuntimeError):  # It may have ended by itself.
+                self._reading.reschedule(self._loop.time() + CLOSE_GRACE)
+
+    def _send(self, frame: Frame) -> None:
+        waiting = self._transport.pending
+        # A frame that is larger than all of the buffer may go out alone.
+        if waiting and waiting + len(frame) > self._settings.send_buffer:
+            self._close_soon(CloseCode.SLOW_CONSUMER, "too much was waiting")
+            return
+        self._transport.send(frame)
+
+    def _send_notice(self, kind: str, data: Any) -> None:
+        frame = protocol.event_frame(protocol.Event(kind, dump(data), protocol.EVERYONE))
+        if self._greeting is not None:
+            self._greeting.append(frame)
+        else:
+            self._answer(frame)
+
+    def _send_error(self, frame_id: str | None, error: RealtimeError) -> None:
+        self._answer(protocol.error_frame(frame_id, error))
+
+    def _answer(self, frame: Frame) -> None:
+        if self._phase is not State.CLOSING:
+            self._send(frame)
+
+    # What comes in
+
+    async def _take(self, event: dict[str, Any]) -> None:
+        """Take one message of the client, whatever it is."""
+        self._heartbeat.heard(self._loop.time())
+        if self._phase is State.CLOSING:
+            return
+        text = event.get("text")
+        if text is None:
+            self._close_soon(CloseCode.PROTOCOL_ERROR, "send text frames, not binary ones")
+            return
+        if _is_longer(text, self._settings.max_message_size):
+            limit = self._settings.max_message_size
+            self._close_soon(CloseCode.MESSAGE_TOO_BIG, f"at most {limit} bytes a message")
+            return
+        try:
+            self._services.limiter.check_message(self.id)
+            message = protocol.decode(text)
+        except RateLimited as error:
+            self._refuse(text, error)
+        except MalformedFrame as error:
+            self._send_error(error.id, error)
+            self._malformed += 1
+            if self._malformed >= MALFORMED_FRAMES:
+                self._close_soon(CloseCode.PROTOCOL_ERROR, "too many malformed messages")
+        else:
+            self._malformed = 0
+            if type(message) not in protocol.TRANSITIONS[self._phase]:
+                self._send_error(message.id, Unauthorized())
+            else:
+                await self._handle(message)
+
+    def _refuse(self, text: str, error: RateLimited) -> None:
+        """Answer a message that is over the limit, and close on a client that goes on."""
+        try:
+            frame_id = protocol.decode(text).id
+        except MalformedFrame as malformed:
+            frame_id = malformed.id
+        self._limited(frame_id, error)
+
+    def _limited(self, frame_id: str | None, error: RateLimited) -> None:
+        self._send_error(frame_id, error)
+        if not self._services.limiter.strike(self.id):
+            self._close_soon(CloseCode.RATE_LIMITED, "too many messages")
+
+    async def _handle(self, message: Message) -> None:
+        match message:
+            case Ping():
+                self._send(protocol.pong_frame(message.id))
+            case Pong():
+                self._heartbeat.answered_ping()
+            case Auth() if self._phase is State.CONNECTING:
+                # Awaited here, so that what the client sends next finds it logged in.
+                await self._log_in(message.token, message.id)
+            case Auth():
+                self._offer(message.id, lambda: self._refresh(message))
+            case Subscribe():
+                self._offer(message.id, lambda: self._subscribe(message))
+            case Unsubscribe():
+                self._offer(message.id, lambda: self._unsubscribe(message))
+            case Request():
+                self._offer(message.id, lambda: self._request(message))
+
+    def _offer(self, frame_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Have *work* answer *frame_id*, in its turn and in a context of its own."""
+        if frame_id in self._ids:
+            self._send_error(frame_id, Conflict("a request with this id is in flight"))
+            return
+
+        def start() -> None:
+            # Nothing that one request leaves in its context may carry over to the next.
+            self._services.spawn(self._work(frame_id, work), Context())
+
+        self._ids.add(frame_id)
+        if not self._slots.offer(start):
+            self._ids.discard(frame_id)
+            self._limited(frame_id, RateLimited(1.0))
+
+    async def _work(self, frame_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except RealtimeError as error:
+            self._send_error(frame_id, error)
+        except Exception:
+            logger.exception("answering %r on connection %s failed", frame_id, self.id)
+            self._send_error(frame_id, InternalError())
+        finally:
+            self._ids.discard(frame_id)
+            self._slots.done()
+
+    async def _request(self, request: Request) -> None:
+        answer = await self._services.answer(self, request)
+        self._answer(answer.frame(request.id))
+        if answer.error_code == Unauthorized.code:
+            await self._check_token()
+
+    # Who it is
+
+    async def _log_in(self, token: str, frame_id: str | None) -> None:
+        """Log in by *token*, of the handshake or of the ``auth`` message *frame_id*."""
+        try:
+            identity = await self._services.authenticate(token)
+        except TokenRefused as error:
+            self._refuse_token(error, frame_id)
+            return
+        self._accept_token(identity)
+        self._phase = State.OPEN
+        limit = self._settings.max_connections_per_user
+        if await self._services.hub.attach(self, identity.user_id) > limit:
+            self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
+            return
+        self._greeting = []
+        try:
+            for room in rooms_of_login(identity.user_id):
+                await self.join(room)
+            self._greeted = True
+            await self._services.greet(self)
+        except RealtimeError as error:
+            self._send_error(frame_id, error)
+            self._close_soon(CloseCode.DISCONNECTED, str(error))
+            return
+        self._finish_greeting(frame_id, identity.expires_at)
+
+    def _finish_greeting(self, frame_id: str | None, expires_at: float | None) -> None:
+        """Tell the client that it is connected, and only then what has happened meanwhile."""
+        if frame_id is not None:
+            told = {"user_id": self.user_id, "expires_at": expires_at}
+            self._answer(protocol.response_frame(frame_id, told))
+        greeting, self._greeting = self._greeting or [], None
+        payload = {
+            "connection_id": self.id,
+            "user_id": self.user_id,
+            "ping_interval": self._settings.ping_interval,
+            "idle_timeout": self._settings.idle_timeout,
+            "expires_at": expires_at,
+            "rooms": [
+                position_payload(item.recovery.position)
+                for item in greeting
+                if isinstance(item, Entry)
+            ],
+        }
+        self._answer(protocol.connected_frame(payload))
+        for item in greeting:
+            if isinstance(item, Entry):
+                item.open()
+            else:
+                self._answer(item)
+
+    async def _refresh(self, message: Auth) -> None:
+        """Take a fresh token for the same user on the live connection."""
+        identity = await self._services.authenticate(message.token)
+        if identity.user_id != self.user_id:
+            raise Unauthorized("this connection belongs to another user: open a new one")
+        self._accept_token(identity)
+        told = {"user_id": self.user_id, "expires_at": identity.expires_at}
+        self._answer(protocol.response_frame(message.id, told))
+
+    def _accept_token(self, identity: Identity) -> None:
+        self.identity = identity
+        self._heartbeat.logged_in(self._loop.time(), identity.remaining())
+        self._check_time()
+
+    async def _check_token(self) -> None:
+        """Close where the token would no longer be accepted."""
+        if self.identity is not None and self._phase is State.OPEN:
+            try:
+                await self._services.authenticate(self.identity.token)
+            except TokenRefused as error:
+                self._refuse_token(error, None)
+
+    def _refuse_token(self, error: TokenRefused, frame_id: str | None) -> None:
+        self._send_error(frame_id, error)
+        code = CloseCode.TOKEN_EXPIRED if error.expired else CloseCode.UNAUTHORIZED
+        self._close_soon(code, str(error))
+
+    # Rooms, at the client's wish
+
+    async def _subscribe(self, message: Subscribe) -> None:
+        def answer(payload: dict[str, Any]) -> None:
+            self._answer(protocol.response_frame(message.id, payload))
+
+        await self._subscriptions.subscribe(message.rooms, answer)
+
+    async def _unsubscribe(self, message: Unsubscribe) -> None:
+        def answer() -> None:
+            self._answer(protocol.response_frame(message.id, {"rooms": message.rooms}))
+
+        await self._subscriptions.unsubscribe(message.rooms, answer)
+
+    # Time
+
+    def _check_time(self) -> None:
+        """Do what is due by now, and set the alarm for what comes next."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._phase is State.CLOSING:
+            return
+        now = self._loop.time()
+        overdue = self._heartbeat.overdue(now)
+        if overdue is not None:
+            self._close_soon(overdue)
+            return
+        if self._heartbeat.wants_ping(now):
+            self._ping()
+        self._alarm = self._loop.call_at(self._heartbeat.next_deadline(), self._check_time)
+
+    def _ping(self) -> None:
+        self._answer(protocol.PING)
+        if self._phase is State.OPEN and self._services.token_may_be_revoked():
+            self._services.spawn(self._check_token())
+
+
+def _is_longer(text: str, limit: int) -> bool:
+    """Tell whether *text* is over *limit* bytes, without encoding it where that is plain."""
+    if len(text) > limit:
+        return True
+    return 4 * len(text) > limit and len(text.encode(errors="surrogatepass")) > limit

@@ -1,0 +1,252 @@
+"""A request frame to its route or native handler, and what comes of it back to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from contextvars import Context
+from typing import Any
+
+import msgspec
+from attrs import frozen
+from quart import Quart
+
+from .auth import JWTAuthenticator, log_in
+from .broker import Broker
+from .connection import Connection
+from .context import in_connection
+from .errors import (
+    InternalError,
+    InvalidPayload,
+    NotFound,
+    RealtimeError,
+    RequestTimeout,
+    SetupError,
+    Unauthorized,
+)
+from .limits import RateLimiter
+from .models import convert, dump, to_builtins
+from .protocol import Answer, Request
+from .registry import AnyFunction, Handler, annotations_of, describe
+from .results import RouteError, error_of, is_success, value_of
+from .route_requests import RouteCaller
+from .routes import Resolutions, Resolved
+from .settings import Settings
+
+logger = logging.getLogger("quart_realtime")
+
+WHOLE_PAYLOAD = "data"
+"""The parameter of a native handler that takes the payload as a whole."""
+
+
+@frozen(eq=False)
+class _Parameter:
+    name: str
+    expected: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+class NativeHandler:
+    """A function that no route has, called with arguments out of the payload.
+
+    Raises:
+        SetupError: it has parameters that can't be filled by name.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._function = handler.function
+        self._takes_rest = False
+        self._parameters: list[_Parameter] = []
+        hints = annotations_of(handler.function)
+        for parameter in inspect.signature(handler.function).parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self._takes_rest = True
+            elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+                raise SetupError(
+                    f"{handler.name}: {describe(handler.function)} takes {parameter}, but "
+                    "arguments come by name: write plain parameters, or data for all of them."
+                )
+            else:
+                expected = hints.get(parameter.name, Any)
+                self._parameters.append(_Parameter(parameter.name, expected, parameter.default))
+
+    def bind(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Convert *payload* to the function's arguments.
+
+        Raises:
+            InvalidPayload: arguments are missing or don't fit; it names them all.
+        """
+        arguments: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
+        for parameter in self._parameters:
+            name = parameter.name
+            try:
+                if name == WHOLE_PAYLOAD and name not in payload:
+                    arguments[name] = convert(payload, parameter.expected)
+                elif name in payload:
+                    arguments[name] = convert(payload[name], parameter.expected)
+                elif parameter.required:
+                    wrong[name] = "is missing"
+            except InvalidPayload as error:
+                for field, what in error.fields.items():
+                    wrong[_dotted(name, field)] = what
+        if wrong:
+            raise InvalidPayload(wrong)
+        if self._takes_rest:
+            arguments = {**payload, **arguments}
+        return arguments
+
+    async def __call__(self, app: Quart, payload: dict[str, Any]) -> bytes:
+        """Run the function and return its answer's payload, encoded."""
+        arguments = self.bind(payload)
+        value, status = await value_of(await app.ensure_async(self._function)(**arguments))
+        if not is_success(status):
+            raise RouteError(status, to_builtins(value))
+        return dump(value)
+
+
+def _hint(error: Exception) -> str:
+    """Say what to write where a native handler was written as if it were a route."""
+    if isinstance(error, RuntimeError) and "request context" in str(error):
+        return (
+            ": a native handler runs without an HTTP request. Leave out @jwt_required and the "
+            "like, login=True is the default; or give the function a route"
+        )
+    return ""
+
+
+def _dotted(parameter: str, field: str) -> str:
+    if parameter == WHOLE_PAYLOAD:
+        return field
+    return parameter if field == "payload" else f"{parameter}.{field}"
+
+
+class Dispatcher:
+    """Answers the requests of all connections of one app.
+
+    Args:
+        app: The app whose routes and handlers answer.
+        resolved: The handlers, each with its route where it has one.
+        settings: The app's limits.
+        broker: What runs requests with a key only once.
+        authenticator: Checks tokens, and hands them on to routes.
+        limiter: Counts requests to handlers with a rate of their own.
+    """
+
+    def __init__(
+        self,
+        app: Quart,
+        resolved: Resolutions,
+        settings: Settings,
+        broker: Broker,
+        authenticator: JWTAuthenticator,
+        limiter: RateLimiter,
+    ) -> None:
+        self._app = app
+        self._resolved = resolved
+        self._settings = settings
+        self._broker = broker
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._routes = RouteCaller(app, authenticator)
+        self._natives = {
+            key: NativeHandler(item.handler) for key, item in resolved.items() if item.route is None
+        }
+
+    async def answer(self, connection: Connection, request: Request) -> Answer:
+        """Have *request* answered; whatever goes wrong is an answer too."""
+        try:
+            resolved = self._find(connection, request)
+            if request.key is None:
+                return await self._answer(connection, resolved, request)
+            return await self._answer_once(connection, resolved, request)
+        except RealtimeError as error:
+            return Answer.of_error(error)
+
+    def _find(self, connection: Connection, request: Request) -> Resolved:
+        resolved = self._resolved.get((request.resource, request.action))
+        identity = connection.identity
+        if identity is None and (resolved is None or resolved.handler.login):
+            # Before login all names look alike, so that they can't be probed for.
+            raise Unauthorized
+        if resolved is None:
+            raise NotFound(
+                f"there is no {request.resource}.{request.action}",
+                resource=request.resource,
+                action=request.action,
+            )
+        rate = resolved.handler.rate_limit
+        if rate is not None:
+            who = identity.user_id if identity is not None else connection.id
+            self._limiter.check_handler(resolved.handler.name, rate, who)
+        return resolved
+
+    async def _answer_once(
+        self, connection: Connection, resolved: Resolved, request: Request
+    ) -> Answer:
+        """Answer a request that runs once under its key, however often it is sent."""
+        key = f"{connection.user_id or connection.id}\0{request.key}"
+        asked = dump([request.resource, request.action, request.payload])
+        kept = await self._broker.begin(key, asked.decode(), self._settings.idempotency_ttl)
+        if kept is not None:
+            return msgspec.convert(msgspec.json.decode(kept), Answer)
+        try:
+            answer = await self._answer(connection, resolved, request)
+        except BaseException:
+            await self._broker.abandon(key)
+            raise
+        await self._broker.finish(key, dump(answer))
+        return answer
+
+    async def _answer(self, connection: Connection, resolved: Resolved, request: Request) -> Answer:
+        seconds = resolved.handler.timeout or self._settings.request_timeout
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return Answer(await self._run(connection, resolved, request))
+        except Exception as error:
+            told = error_of(error)
+            if told is not None:
+                return Answer.of_error(told)
+            if limit.expired():
+                logger.warning("%s took more than %g s", resolved.handler.name, seconds)
+                return Answer.of_error(RequestTimeout(seconds))
+            logger.exception("%s failed%s", resolved.handler.name, _hint(error))
+            return Answer.of_error(InternalError())
+
+    async def _run(self, connection: Connection, resolved: Resolved, request: Request) -> bytes:
+        in_connection(connection)
+        if resolved.route is not None:
+            return await self._routes.call(connection, resolved.route, request.payload)
+        identity = connection.identity
+        if identity is not None and self._authenticator.can_be_revoked():
+            await self._authenticator.check_again(identity)
+        native = self._natives[request.resource, request.action]
+        async with self._app.app_context():
+            log_in(identity)
+            return await native(self._app, request.payload)
+
+    async def run_hook(
+        self, connection: Connection, function: AnyFunction, *arguments: Any, **named: Any
+    ) -> Any:
+        """Run a hook or a room's authoriser as a native handler runs, and return its result."""
+        work = self._run_hook(connection, function, arguments, named)
+        async with asyncio.timeout(self._settings.request_timeout):
+            # A context of its own, since an app context would be shared with whatever is around.
+            return await asyncio.get_running_loop().create_task(work, context=Context())
+
+    async def _run_hook(
+        self,
+        connection: Connection,
+        function: AnyFunction,
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> Any:
+        in_connection(connection)
+        async with self._app.app_context():
+            log_in(connection.identity)
+            return await self._app.ensure_async(function)(*arguments, **named)

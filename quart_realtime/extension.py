@@ -1,0 +1,431 @@
+"""The extension: its decorators, and how it joins an app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
+from weakref import WeakSet
+
+from quart import (
+    Blueprint,
+    Quart,
+    Response,
+    abort,
+    current_app,
+    has_app_context,
+    has_request_context,
+    request,
+    websocket,
+)
+
+from .broker import Presence
+from .connection import Connection
+from .context import connection_or_none
+from .emissions import arguments_of, check_template, data_of, rooms_of
+from .errors import RealtimeError, SetupError
+from .handshake import Handshake, origin_is_allowed
+from .models import to_builtins
+from .protocol import HistoryPolicy
+from .registry import (
+    AnyFunction,
+    Emission,
+    EventType,
+    Exposure,
+    Handler,
+    Registry,
+    RoomRule,
+    RoomSource,
+)
+from .results import is_success, value_of
+from .route_requests import note_errors
+from .runtime import Runtime
+from .settings import Settings
+
+logger = logging.getLogger("quart_realtime")
+
+EXTENSION = "QUART_REALTIME"
+CONNECTION_HEADER = "X-Realtime-Connection"
+_HANDSHAKE = "quart_realtime.handshake"
+
+F = TypeVar("F", bound=AnyFunction)
+
+
+class Realtime:
+    """Gives an app's routes a websocket, and its changes an audience.
+
+    Args:
+        app: The app to join now; left out, :meth:`init_app` joins it later. Declarations may
+            come before or after, until the app starts to serve.
+    """
+
+    def __init__(self, app: Quart | None = None) -> None:
+        self._registry = Registry()
+        self._apps: WeakSet[Quart] = WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Quart) -> None:
+        """Join *app*: read ``QUART_REALTIME_…`` and register the websocket's blueprint.
+
+        Raises:
+            SetupError: a setting is wrong, or this app has a Realtime already.
+        """
+        if EXTENSION in app.extensions:
+            raise SetupError(
+                "This app has a Realtime already: call init_app once, and use that one everywhere."
+            )
+        runtime = Runtime(app, self._registry, Settings.from_config(app.config))
+        app.extensions[EXTENSION] = runtime
+        self._apps.add(app)
+        note_errors(app)
+        app.register_error_handler(RealtimeError, _answer_http)
+        app.register_blueprint(_blueprint(runtime))
+        app.asgi_websocket_class = _handing_over(app.asgi_websocket_class)
+        app.before_serving(runtime.start)
+        app.after_serving(runtime.stop)
+
+    # Requests
+
+    def handler(
+        self,
+        resource: str,
+        action: str,
+        *,
+        login: bool = True,
+        timeout: float | None = None,
+        rate_limit: str | None = None,
+        endpoint: str | Literal[False] | None = None,
+        method: str | None = None,
+    ) -> Callable[[F], F]:
+        """Have the decorated function answer websocket requests.
+
+        A function that is a route's view, or is wrapped by one, answers through that route, with
+        all its decorators and hooks, wherever in the stack this one stands. Any other is called
+        with arguments out of the payload by name, converted to their annotations; a parameter
+        ``data`` takes the payload whole.
+
+        Args:
+            resource: The request's ``resource``, such as ``"messages"``.
+            action: The request's ``payload.action``, such as ``"create"``.
+            login: Whether the connection must be logged in.
+            timeout: Seconds until the request is answered ``timeout``; the app's
+                ``QUART_REALTIME_REQUEST_TIMEOUT`` by default.
+            rate_limit: How often one user may ask, as ``"5/minute"``.
+            endpoint: Which endpoint is meant where several have this view; False for none.
+            method: Which HTTP method is meant where the endpoint answers several.
+
+        Raises:
+            SetupError: resource and action are taken, or a value can't be. A route that can't be
+                made out shows when the app starts.
+        """
+
+        def register(function: F) -> F:
+            self._registry.add_handler(
+                Handler(resource, action, function, login, timeout, rate_limit, endpoint, method)
+            )
+            return function
+
+        return register
+
+    def expose(self, blueprint: Blueprint, resource: str) -> None:
+        """Have every CRUD route of *blueprint* answer websocket requests.
+
+        The collection's GET and POST become ``get_all`` and ``create``, an item's GET, PUT or
+        PATCH, and DELETE become ``get``, ``update`` and ``delete``. Other routes are left alone,
+        and a view with :meth:`handler` of its own keeps to that.
+        """
+        self._registry.exposures.append(Exposure(blueprint, resource))
+
+    # Events
+
+    def event(self, name: str, schema: Any = None, *, room: RoomSource = None) -> None:
+        """Declare an event.
+
+        Args:
+            name: The event's type.
+            schema: What its data must be: any type that msgspec or pydantic checks.
+            room: Where it goes unless told otherwise, as in :meth:`emits`.
+        """
+        _check_room(name, room)
+        self._registry.add_event(EventType(name, schema, room))
+
+    def emits(
+        self,
+        event: str,
+        *,
+        room: RoomSource = None,
+        data: str | AnyFunction | None = None,
+        when: AnyFunction | None = None,
+        others_only: bool = False,
+    ) -> Callable[[F], F]:
+        """Have an event go out each time the decorated view has succeeded.
+
+        The view's response stays as it is, also when the event can't be sent.
+
+        Args:
+            event: The event's type.
+            room: A template filled from the event's data, then from the view's arguments
+                (``"conversation:{message.conversation_id}"``), a callable of the data, or a list
+                of templates; the event's declared room by default, or else everyone.
+            data: A key of the view's result, or a callable of it; the whole result by default,
+                and the view's arguments where it has no body.
+            when: Called with the view's result; the event goes out if it returns true.
+            others_only: Whether the connection that caused it is left out.
+        """
+        _check_room(event, room)
+
+        def wrap(function: F) -> F:
+            @wraps(function)
+            async def emitting(*args: Any, **kwargs: Any) -> Any:
+                result = await current_app.ensure_async(function)(*args, **kwargs)
+                await self._emit(emission, result, arguments_of(function, args, kwargs))
+                return result
+
+            emission = Emission(event, function, emitting, room, data, when, others_only)
+            self._registry.emissions.append(emission)
+            return cast(F, emitting)
+
+        return wrap
+
+    async def _emit(self, emission: Emission, result: Any, arguments: Mapping[str, Any]) -> None:
+        runtime = self._runtime()
+        try:
+            value, status = await value_of(result)
+            if not is_success(status) or (emission.when and not emission.when(value)):
+                return
+            data = data_of(emission, value, arguments)
+            source = self._registry.rooms_of_event(emission.event, emission.room)
+            rooms = rooms_of(source, data, arguments)
+            exclude = _own_connection() if emission.others_only else None
+            await runtime.publish(emission.event, data, rooms, exclude)
+        except Exception:
+            # The change is made and the response stands: losing it too would help nobody.
+            runtime.failed_events += 1
+            logger.exception("the event %s could not be emitted", emission.event)
+
+    async def notify(
+        self,
+        event: str,
+        data: Any,
+        *,
+        room: RoomSource = None,
+        others_only: bool = False,
+    ) -> None:
+        """Send an event, from anywhere in the app.
+
+        Args:
+            event: The event's type.
+            data: What it carries: anything that has a JSON form.
+            room: Whom it goes to, as in :meth:`emits`; ``"user:<id>"`` is one user.
+            others_only: Whether the connection whose request is running is left out.
+
+        Raises:
+            InvalidPayload: the data isn't what is declared for the event.
+            EmissionError: the room's template can't be filled from the data.
+            BrokerUnavailable: it did not go out.
+        """
+        runtime = self._runtime()
+        source = self._registry.rooms_of_event(event, room)
+        rooms = rooms_of(source, to_builtins(data), {})
+        exclude = _own_connection() if others_only else None
+        await runtime.publish(event, data, rooms, exclude)
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Have the decorated function hear an event on the server.
+
+        It is called with the :class:`~quart_realtime.Event` in the process that sent it, once for
+        each room; what it raises is logged.
+        """
+
+        def register(function: F) -> F:
+            self._registry.listeners.setdefault(event, []).append(function)
+            return function
+
+        return register
+
+    # Rooms
+
+    def room(
+        self, pattern: str, *, presence: bool = False, history: HistoryPolicy | int | None = None
+    ) -> Callable[[F], F]:
+        """Have the decorated function say who may join the rooms of *pattern*.
+
+        It is called with the pattern's variables, ``current_connection`` and the JWT identity at
+        hand, and lets the client in by returning True. A room of no pattern can't be joined from
+        outside.
+
+        Args:
+            pattern: Such as ``"conversation:<conversation_id>"``; ``<int:name>`` takes digits
+                only, ``<path:name>`` colons too.
+            presence: Whether its members see who is there.
+            history: How many events, or which :class:`~quart_realtime.HistoryPolicy`, it keeps
+                for those who return; 0 for none; the app's setting by default.
+        """
+
+        def register(function: F) -> F:
+            self._registry.add_room(RoomRule(pattern, function, presence, history))
+            return function
+
+        return register
+
+    # Connections
+
+    def on_connect(self, function: F) -> F:
+        """Have *function* called with each connection that has logged in.
+
+        It runs before the client is told that it is connected. A
+        :class:`~quart_realtime.RealtimeError` that it raises turns the client away.
+        """
+        self._registry.connect_hooks.append(function)
+        return function
+
+    def on_disconnect(self, function: F) -> F:
+        """Have *function* called with each connection that has ended, and its close code."""
+        self._registry.disconnect_hooks.append(function)
+        return function
+
+    def connections(self, room: str | None = None) -> list[Connection]:
+        """Return this process's connections that are logged in, or those of them in *room*."""
+        return self._runtime().connections(room)
+
+    async def disconnect(self, user_id: str, *, reason: str = "disconnected by the app") -> None:
+        """Close all connections of a user, on every process; they don't come back by themselves.
+
+        Args:
+            user_id: Whose.
+            reason: A few words for the client's log, 123 bytes at most.
+        """
+        await self._runtime().hub.command(do="disconnect", user_id=str(user_id), reason=reason)
+
+    async def join(self, user_id: str, room: str) -> None:
+        """Put all connections of a user into *room*, on every process; nobody is asked."""
+        await self._runtime().hub.command(do="join", user_id=str(user_id), room=room)
+
+    async def leave(self, user_id: str, room: str) -> None:
+        """Take all connections of a user out of *room*, on every process."""
+        await self._runtime().hub.command(do="leave", user_id=str(user_id), room=room)
+
+    async def presence(self, room: str) -> list[Presence]:
+        """Return who is in *room*, on every process, each user once.
+
+        It is known for rooms with ``presence=True`` and for ``"user:<id>"``.
+        """
+        return await self._runtime().hub.present(room)
+
+    def _runtime(self) -> Runtime:
+        if has_app_context():
+            runtime = current_app.extensions.get(EXTENSION)
+            if runtime is not None and runtime.registry is self._registry:
+                return cast(Runtime, runtime)
+        elif len(self._apps) == 1:
+            return cast(Runtime, next(iter(self._apps)).extensions[EXTENSION])
+        if not self._apps:
+            raise RuntimeError("This Realtime has no app yet: call realtime.init_app(app).")
+        raise RuntimeError(
+            "This Realtime can't tell which app is meant: write async with app.app_context()."
+        )
+
+
+def runtime_of(app: Quart) -> Runtime:
+    """Return the live side of *app*'s Realtime.
+
+    Raises:
+        SetupError: it has none.
+    """
+    try:
+        return cast(Runtime, app.extensions[EXTENSION])
+    except KeyError:
+        raise SetupError("This app has no Realtime: call Realtime(app).") from None
+
+
+def _check_room(event: str, room: RoomSource) -> None:
+    templates: Iterable[Any] = ()
+    if isinstance(room, str):
+        templates = [room]
+    elif room is not None and not callable(room):
+        templates = room
+    for template in templates:
+        try:
+            check_template(template)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SetupError(
+                f"{event}: room {template!r} can't be read ({error}); write one such as "
+                '"conversation:{conversation_id}".'
+            ) from None
+
+
+def _own_connection() -> str | None:
+    """Return the connection on whose behalf this code runs: its own, or an HTTP request's."""
+    connection = connection_or_none()
+    if connection is not None:
+        return connection.id
+    return request.headers.get(CONNECTION_HEADER) if has_request_context() else None
+
+
+async def _answer_http(error: RealtimeError) -> tuple[Response, int]:
+    """Answer a RealtimeError that a view has raised for an HTTP client."""
+    return cast(Response, current_app.json.response(error.as_payload())), error.status
+
+
+def _blueprint(runtime: Runtime) -> Blueprint:
+    """Make the blueprint of an app's websocket.
+
+    Its view decides whether there is to be a connection; Quart's routing and hooks hold for that.
+    The connection itself is lived outside of Quart's contexts, see :func:`_handing_over`.
+    """
+    blueprint = Blueprint("quart_realtime", __name__)
+
+    async def connect() -> None:
+        if not origin_is_allowed(websocket, runtime.settings.allowed_origins):
+            logger.warning(
+                "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "
+                "if it is yours",
+                websocket.headers.get("Origin"),
+            )
+            abort(403)
+        authenticator = runtime.authenticator
+        token = authenticator.token_of_handshake(websocket)
+        header = runtime.app.config["JWT_HEADER_NAME"]
+        websocket.scope[_HANDSHAKE] = Handshake.of(websocket, token, header)  # type: ignore
+
+    blueprint.add_websocket(runtime.settings.url, view_func=connect)
+    return blueprint
+
+
+def _handing_over(base: type[Any]) -> type[Any]:
+    """Make a connection class that lives realtime connections itself, and all others as *base*.
+
+    Quart's own keeps its contexts, a task and an unbounded queue for as long as a websocket is
+    open; here that is over with the handshake.
+    """
+
+    class HandingOver(base):  # type: ignore[misc]
+        async def __call__(self, receive: Any, send: Any) -> None:
+            runtime = runtime_of(self.app)
+            path = self._create_websocket_from_scope(send).path
+            if path != runtime.settings.url:
+                await super().__call__(receive, send)
+                return
+            self._decided = asyncio.Event()
+            await super().__call__(self._receive_nothing, send)
+            handshake = self.scope.pop(_HANDSHAKE, None)
+            if handshake is not None:
+                await runtime.serve(handshake, receive, send)
+
+        async def _receive_nothing(self) -> dict[str, Any]:
+            """Keep Quart from reading: its part ends when the view has decided."""
+            await self._decided.wait()
+            return {"type": "websocket.disconnect", "code": 1005}
+
+        async def handle_websocket(self, *args: Any) -> None:
+            try:
+                await super().handle_websocket(*args)
+            finally:
+                decided = getattr(self, "_decided", None)
+                if decided is not None:
+                    decided.set()
+
+    return HandingOver

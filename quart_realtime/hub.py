@@ -1,0 +1,288 @@
+"""This process's rooms and their subscribers; it drives the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from attrs import define, field
+
+from .broker import Broker, Presence, Recovery
+from .errors import RealtimeError
+from .models import dump
+from .protocol import EVERYONE, Event, Frame, HistoryPolicy, Position, event_frame
+from .registry import HistoryPolicies
+
+logger = logging.getLogger("quart_realtime")
+
+NO_HISTORY = HistoryPolicy(0, 0)
+HELD_EVENTS = 1000
+"""How many live events a subscriber's resume may hold back before it has lost its place."""
+
+
+class Subscriber(Protocol):
+    """Whoever is in rooms: a connection, as far as the hub needs to know it."""
+
+    id: str
+    rooms: set[str]
+
+    def deliver(self, frame: Frame) -> None:
+        """Write *frame*, without waiting."""
+
+    def lose_place(self) -> None:
+        """Learn that events were lost: close, so that the client resumes from its positions."""
+
+    def send_away(self, reason: str) -> None:
+        """Close, for good: the app wishes it."""
+
+    async def join(self, room: str) -> None:
+        """Join *room* on the app's word, and tell the client."""
+
+    async def leave(self, room: str) -> None:
+        """Leave *room* on the app's word, and tell the client."""
+
+
+@define(eq=False)
+class _Member:
+    """A subscriber in a room; while *held* is a list its live events wait there."""
+
+    subscriber: Subscriber
+    presence: bool
+    held: list[Event] | None = field(factory=list)
+
+
+@define(eq=False)
+class Entry:
+    """A join that has been decided; :meth:`open` lets the live events through.
+
+    Between the two the answer to the client is written, so that nothing overtakes it.
+    """
+
+    recovery: Recovery
+    _member: _Member
+
+    def open(self) -> None:
+        """Deliver what was held back and isn't in the recovery, and from now on all."""
+        held, self._member.held = self._member.held, None
+        newest = self.recovery.position.offset
+        for event in held or ():
+            if event.offset is None or event.offset > newest:
+                self._member.subscriber.deliver(event_frame(event))
+
+
+class Hub:
+    """Who is in which room here.
+
+    Args:
+        broker: What carries the events.
+        histories: What each room keeps of its past.
+
+    """
+
+    def __init__(self, broker: Broker, histories: HistoryPolicies) -> None:
+        self.broker = broker
+        self.node = uuid4().hex
+        self._histories = histories
+        self._rooms: dict[str, dict[str, _Member]] = {}
+        self._subscribers: dict[str, Subscriber] = {}
+        self._user_ids: dict[str, str] = {}
+        self._users: dict[str, dict[str, Subscriber]] = {}
+        # Weak, so that a lock lives while somebody holds it or waits for it, and no longer.
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to receive events and commands."""
+        await self.broker.start(self)
+
+    async def stop(self) -> None:
+        """Stop receiving, and wait for the commands that are being carried out."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.broker.stop()
+
+    async def attach(self, subscriber: Subscriber, user_id: str) -> int:
+        """Take in a subscriber that *user_id* has logged in on.
+
+        Returns:
+            How many connections the user has now, on all processes.
+
+        """
+        count = await self.broker.enter(user_room(user_id), user_id, subscriber.id)
+        self._subscribers[subscriber.id] = subscriber
+        self._user_ids[subscriber.id] = user_id
+        self._users.setdefault(user_id, {})[subscriber.id] = subscriber
+        return count
+
+    async def detach(self, subscriber: Subscriber) -> None:
+        """Let go of a subscriber that has ended, out of all rooms."""
+        if self._subscribers.pop(subscriber.id, None) is None:
+            return
+        own = self._users[self._user_ids[subscriber.id]]
+        del own[subscriber.id]
+        if not own:
+            del self._users[self._user_ids[subscriber.id]]
+        for room in list(subscriber.rooms):
+            try:
+                await self.leave(subscriber, room)
+            except RealtimeError:
+                logger.warning("leaving room %r failed", room, exc_info=True)
+        user_id = self._user_ids.pop(subscriber.id)
+        await self.broker.exit(user_room(user_id), user_id, subscriber.id)
+
+    def subscribers(self, room: str | None = None) -> list[Subscriber]:
+        """Return the subscribers in *room*, or all, of this process."""
+        if room is None:
+            return list(self._subscribers.values())
+        return [member.subscriber for member in self._rooms.get(room, {}).values()]
+
+    async def join(
+        self, subscriber: Subscriber, position: Position, *, presence: bool = False
+    ) -> Entry:
+        """Put *subscriber* into a room, its live events held back until the entry is opened.
+
+        Args:
+            subscriber: Who joins; one who is in the room already is resumed there.
+            position: The room, and where the subscriber stood in it.
+            presence: Whether the room tells who is there.
+
+        Raises:
+            BrokerUnavailable: nothing has changed then.
+
+        """
+        room = position.room
+        already = room in subscriber.rooms
+        member = await self._enter(subscriber, room, presence)
+        try:
+            recovery = await self.broker.recover(position, self._histories.of(room))
+            if presence and not already:
+                await self._appear(room, subscriber)
+        except BaseException:
+            if not already:
+                await self.leave(subscriber, room)
+            raise
+        if subscriber.id not in self._subscribers:
+            # It ended while the broker was asked, too late for its detach to see this room.
+            await self.leave(subscriber, room)
+        return Entry(recovery, member)
+
+    async def _enter(self, subscriber: Subscriber, room: str, presence: bool) -> _Member:
+        async with self._change(room):
+            members = self._rooms.get(room)
+            if members is None:
+                # Subscribe before recording the member: if that fails the room stays empty, so
+                # that the next join tries again.
+                await self.broker.subscribe(room)
+                members = self._rooms[room] = {}
+            member = members[subscriber.id] = _Member(subscriber, presence)
+            subscriber.rooms.add(room)
+            return member
+
+    async def leave(self, subscriber: Subscriber, room: str) -> bool:
+        """Take *subscriber* out of *room*; False when it wasn't in there."""
+        member = self._rooms.get(room, {}).pop(subscriber.id, None)
+        subscriber.rooms.discard(room)
+        if member is None:
+            return False
+        async with self._change(room):
+            if room in self._rooms and not self._rooms[room]:
+                del self._rooms[room]
+                await self.broker.unsubscribe(room)
+        if member.presence:
+            await self._vanish(room, subscriber)
+        return True
+
+    @asynccontextmanager
+    async def _change(self, room: str) -> AsyncIterator[None]:
+        """Keep first joins and last leaves of one room from overtaking each other."""
+        lock = self._changing.get(room)
+        if lock is None:
+            lock = self._changing[room] = asyncio.Lock()
+        async with lock:
+            yield
+
+    async def _appear(self, room: str, subscriber: Subscriber) -> None:
+        user_id = self._user_ids.get(subscriber.id)
+        if user_id is not None and await self.broker.enter(room, user_id, subscriber.id) == 1:
+            await self._tell_presence("presence_join", room, user_id, subscriber)
+
+    async def _vanish(self, room: str, subscriber: Subscriber) -> None:
+        user_id = self._user_ids.get(subscriber.id)
+        if user_id is not None and await self.broker.exit(room, user_id, subscriber.id) == 0:
+            await self._tell_presence("presence_leave", room, user_id, subscriber)
+
+    async def _tell_presence(
+        self, kind: str, room: str, user_id: str, subscriber: Subscriber
+    ) -> None:
+        event = Event(kind, dump({"user_id": user_id}), room, exclude=subscriber.id)
+        await self.broker.publish(event, NO_HISTORY)
+
+    async def present(self, room: str) -> list[Presence]:
+        """Return who is in *room*, on all processes."""
+        return await self.broker.present(room)
+
+    async def publish(self, event: Event) -> Event:
+        """Send *event* to its room, on all processes."""
+        return await self.broker.publish(event, self._histories.of(event.room))
+
+    def deliver(self, event: Event) -> None:
+        """Hand *event*, encoded once, to each subscriber of its room here."""
+        members = self._rooms.get(event.room)
+        if not members:
+            return
+        frame = event_frame(event)
+        for member in members.values():
+            if member.subscriber.id == event.exclude:
+                continue
+            if member.held is None:
+                member.subscriber.deliver(frame)
+            elif len(member.held) < HELD_EVENTS:
+                member.held.append(event)
+            else:
+                member.subscriber.lose_place()
+
+    async def command(self, **command: Any) -> None:
+        """Carry out a command here, and have all other processes do so too.
+
+        Args:
+            **command: ``do`` is ``disconnect``, ``join`` or ``leave``; ``user_id`` whom it is
+                about; ``room`` or ``reason`` as that needs.
+
+        """
+        await self._carry_out(command)
+        await self.broker.command({**command, "node": self.node})
+
+    def obey(self, command: Mapping[str, Any]) -> None:
+        """Carry out a command of another process."""
+        if command.get("node") != self.node:
+            self._spawn(self._carry_out(command))
+
+    async def _carry_out(self, command: Mapping[str, Any]) -> None:
+        for subscriber in list(self._users.get(command["user_id"], {}).values()):
+            match command["do"]:
+                case "disconnect":
+                    subscriber.send_away(command["reason"])
+                case "join":
+                    await subscriber.join(command["room"])
+                case "leave":
+                    await subscriber.leave(command["room"])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def user_room(user_id: str) -> str:
+    """Return the room that all connections of a user are in."""
+    return f"user:{user_id}"
+
+
+def rooms_of_login(user_id: str) -> tuple[str, ...]:
+    """Return the rooms that a connection is in from its login on."""
+    return (user_room(user_id), EVERYONE)

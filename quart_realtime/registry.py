@@ -1,0 +1,254 @@
+"""What an app has declared: handlers, events, rooms, listeners and hooks; and their lookup."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
+
+from attrs import define, field, frozen
+
+from .errors import InvalidPayload, SetupError
+from .models import convert
+from .protocol import EVERYONE, HistoryPolicy, is_room_name
+from .settings import check_rate
+
+AnyFunction = Callable[..., Any]
+RoomSource = str | AnyFunction | Iterable[str] | None
+F = TypeVar("F", bound=AnyFunction)
+
+
+@frozen(eq=False)
+class Handler:
+    """A function that answers requests, as declared.
+
+    *endpoint* None leaves it to start-up to find the function's route, a name chooses it, and
+    False says that it has none.
+    """
+
+    resource: str
+    action: str
+    function: AnyFunction
+    login: bool = True
+    timeout: float | None = None
+    rate_limit: str | None = None
+    endpoint: str | Literal[False] | None = None
+    method: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in logs and messages: ``messages.create``."""
+        return f"{self.resource}.{self.action}"
+
+
+@frozen(eq=False)
+class Exposure:
+    """A blueprint whose CRUD routes all answer requests."""
+
+    blueprint: Any
+    resource: str
+
+
+@frozen(eq=False)
+class EventType:
+    """An event by name: what its data must be, and where it goes by default."""
+
+    name: str
+    schema: Any = None
+    room: RoomSource = None
+
+
+@frozen(eq=False)
+class Emission:
+    """A function that tells an event each time it has succeeded."""
+
+    event: str
+    function: AnyFunction
+    wrapper: AnyFunction
+    room: RoomSource = None
+    data: str | AnyFunction | None = None
+    when: AnyFunction | None = None
+    others_only: bool = False
+
+
+_VARIABLE = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>[A-Za-z_]\w*)>")
+_KINDS = {None: "[^:]+", "string": "[^:]+", "int": "[0-9]{1,18}", "path": ".+"}
+
+
+@frozen(eq=False)
+class RoomRule:
+    """A pattern of room names, and the function that says who may join them."""
+
+    pattern: str
+    may_join: AnyFunction
+    presence: bool = False
+    history: HistoryPolicy | int | None = None
+    expression: re.Pattern[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "expression", _compile(self.pattern))
+
+    def match(self, room: str) -> dict[str, str] | None:
+        """Return the variables in *room*, or None where it isn't of this pattern."""
+        match = self.expression.fullmatch(room)
+        return None if match is None else match.groupdict()
+
+    def arguments(self, variables: Mapping[str, str]) -> dict[str, Any] | None:
+        """Convert *variables* as the function annotates them; None where they don't fit."""
+        hints = annotations_of(self.may_join)
+        try:
+            return {
+                name: convert(value, hints.get(name, Any), strict=False)
+                for name, value in variables.items()
+            }
+        except InvalidPayload:
+            return None
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """Compile a room pattern: literal text and ``<name>``, ``<int:name>``, ``<path:name>``."""
+    expression, end = "", 0
+    for variable in _VARIABLE.finditer(pattern):
+        if variable["kind"] not in _KINDS:
+            raise SetupError(
+                f"Room pattern {pattern!r}: there is no <{variable['kind']}:…>; "
+                "write <name>, <int:name> or <path:name>."
+            )
+        expression += re.escape(pattern[end : variable.start()])
+        expression += f"(?P<{variable['name']}>{_KINDS[variable['kind']]})"
+        end = variable.end()
+    rest = pattern[end:]
+    if "<" in rest or ">" in rest or not is_room_name(pattern):
+        raise SetupError(
+            f"Room pattern {pattern!r} can't be read: write one such as "
+            '"conversation:<conversation_id>".'
+        )
+    return re.compile(expression + re.escape(rest))
+
+
+def annotations_of(function: AnyFunction) -> dict[str, Any]:
+    """Return the evaluated annotations of *function*; those that can't be are left out."""
+    try:
+        return inspect.get_annotations(inspect.unwrap(function), eval_str=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+@define(eq=False)
+class Registry:
+    """The declarations of one :class:`~quart_realtime.Realtime`, for any number of apps."""
+
+    handlers: dict[tuple[str, str], Handler] = field(factory=dict)
+    exposures: list[Exposure] = field(factory=list)
+    events: dict[str, EventType] = field(factory=dict)
+    emissions: list[Emission] = field(factory=list)
+    rooms: list[RoomRule] = field(factory=list)
+    listeners: dict[str, list[AnyFunction]] = field(factory=dict)
+    connect_hooks: list[AnyFunction] = field(factory=list)
+    disconnect_hooks: list[AnyFunction] = field(factory=list)
+
+    def add_handler(self, handler: Handler) -> None:
+        """Declare *handler*.
+
+        Raises:
+            SetupError: its resource and action are taken, or a value can't be.
+
+        """
+        key = (handler.resource, handler.action)
+        if not all(key):
+            raise SetupError('A handler needs a resource and an action: handler("users", "get").')
+        if handler.rate_limit is not None:
+            try:
+                check_rate(handler.rate_limit)
+            except ValueError as error:
+                raise SetupError(f"{handler.name}: rate_limit must be {error}.") from None
+        if handler.timeout is not None and handler.timeout <= 0:
+            raise SetupError(f"{handler.name}: timeout must be a number of seconds above 0.")
+        known = self.handlers.get(key)
+        if known is not None and known.function is not handler.function:
+            raise SetupError(
+                f"{handler.name} is registered twice: by {describe(known.function)} and by "
+                f"{describe(handler.function)}. Give one of them another action."
+            )
+        self.handlers[key] = handler
+
+    def add_event(self, event: EventType) -> None:
+        """Declare *event*; a second declaration of the name is a :class:`SetupError`."""
+        if event.name in self.events:
+            raise SetupError(f"The event {event.name!r} is declared twice.")
+        self.events[event.name] = event
+
+    def add_room(self, rule: RoomRule) -> None:
+        """Declare *rule*; patterns without a variable are tried before the others."""
+        if any(rule.pattern == other.pattern for other in self.rooms):
+            raise SetupError(f"The room pattern {rule.pattern!r} is declared twice.")
+        self.rooms.append(rule)
+        self.rooms.sort(key=lambda rule: bool(rule.expression.groupindex))
+
+    def find_room(self, room: str) -> tuple[RoomRule, dict[str, str]] | None:
+        """Return the rule that *room* falls under, with the variables in its name."""
+        for rule in self.rooms:
+            variables = rule.match(room)
+            if variables is not None:
+                return rule, variables
+        return None
+
+    def rooms_of_event(self, name: str, given: RoomSource) -> RoomSource:
+        """Return where the event *name* goes: *given*, or what is declared for it."""
+        if given is not None or name not in self.events:
+            return given
+        return self.events[name].room
+
+    def events_for_everyone(self) -> list[str]:
+        """Return the names of emitted events for which no room is said anywhere."""
+        return sorted(
+            {
+                emission.event
+                for emission in self.emissions
+                if self.rooms_of_event(emission.event, emission.room) is None
+            }
+        )
+
+    def unheard_listeners(self) -> list[str]:
+        """Return complaints about listeners to events that look misspelt.
+
+        It can't be known which names :meth:`Realtime.notify` is called with, so only a name that
+        is close to a declared or emitted one, and isn't one, counts.
+        """
+        known = set(self.events) | {emission.event for emission in self.emissions}
+        complaints = []
+        for name in self.listeners:
+            close = get_close_matches(name, known - {name}, n=1, cutoff=0.85)
+            if name not in known and close:
+                complaints.append(f'on("{name}") hears nothing: did you mean "{close[0]}"?')
+        return complaints
+
+
+class HistoryPolicies:
+    """Which history each room keeps: its pattern's, or else the app's."""
+
+    def __init__(self, registry: Registry, default: HistoryPolicy) -> None:
+        self._registry = registry
+        self._default = default
+
+    def of(self, room: str) -> HistoryPolicy:
+        """Return the policy of *room*."""
+        found = None if room == EVERYONE else self._registry.find_room(room)
+        history = None if found is None else found[0].history
+        if history is None:
+            return self._default
+        if isinstance(history, int):
+            return HistoryPolicy(history, self._default.ttl)
+        return history
+
+
+def describe(function: AnyFunction) -> str:
+    """Name *function* and the place where it is written, for an error message."""
+    inner = inspect.unwrap(function)
+    name = getattr(inner, "__qualname__", repr(inner))
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return str(name)
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})"

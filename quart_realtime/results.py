@@ -1,0 +1,113 @@
+"""What views and handlers return: values, tuples, responses; and what they raise."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, cast
+
+from quart.wrappers import Response
+from quart_schema.validation import RequestSchemaValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from .errors import InvalidPayload, RealtimeError, code_for_status
+from .models import field_errors
+
+_MESSAGE_KEYS = ("message", "error", "msg", "detail", "description")
+
+
+class RouteError(RealtimeError):
+    """A view answered with a status that is no success; its body goes into the details.
+
+    Args:
+        status: The HTTP status.
+        body: The JSON of its body, None where that is no JSON.
+        message: What to say where the body says nothing.
+    """
+
+    def __init__(self, status: int, body: Any = None, message: str | None = None) -> None:
+        super().__init__(
+            _message_of(body) or message or _phrase(status), **refusal_details(status, body)
+        )
+        self.http_status = status
+
+    def as_payload(self) -> dict[str, Any]:
+        """The payload of an error frame, under the code that the status stands for."""
+        return {**super().as_payload(), "code": code_for_status(self.http_status)}
+
+
+def refusal_details(status: int, body: Any) -> dict[str, Any]:
+    """Return the details of a refusal: its status, and its body where that is JSON."""
+    return {"status": status} if body is None else {"status": status, "body": body}
+
+
+def _message_of(body: Any) -> str | None:
+    if isinstance(body, dict):
+        for key in _MESSAGE_KEYS:
+            if isinstance(body.get(key), str):
+                return cast(str, body[key])
+    return None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.lower()
+    except ValueError:
+        return f"status {status}"
+
+
+def split_result(result: Any) -> tuple[Any, int]:
+    """Split what a view returned into its value and its status.
+
+    Args:
+        result: A value, ``(value, status)``, ``(value, headers)``, ``(value, status, headers)``,
+            or a response.
+    """
+    status: Any = None
+    if isinstance(result, tuple):
+        value = result[0]
+        if len(result) > 1 and isinstance(result[1], (int, str)):
+            status = result[1]
+    else:
+        value = result
+    if status is None:
+        status = value.status_code if isinstance(value, (Response, WerkzeugResponse)) else 200
+    return value, int(str(status).split()[0])
+
+
+def is_success(status: int) -> bool:
+    """Tell whether an HTTP status says that all went well."""
+    return 200 <= status < 300
+
+
+async def json_of(response: Response | WerkzeugResponse) -> Any:
+    """Return the JSON of a response's body, None where it has none."""
+    if not response.is_json:
+        return None
+    if isinstance(response, Response):
+        return await response.get_json(silent=True)
+    return response.get_json(silent=True)
+
+
+async def value_of(result: Any) -> tuple[Any, int]:
+    """Return the value that a view's result stands for, and its status.
+
+    An empty body is None.
+    """
+    value, status = split_result(result)
+    if isinstance(value, (Response, WerkzeugResponse)):
+        value = await json_of(value)
+    return (None if value in ("", b"") else value), status
+
+
+def error_of(error: BaseException) -> RealtimeError | None:
+    """Return what a client is told of an exception, None where that is not its business."""
+    if isinstance(error, RealtimeError):
+        return error
+    if isinstance(error, RequestSchemaValidationError):
+        return InvalidPayload(field_errors(error.validation_error), status=error.code)
+    if isinstance(error, HTTPException):
+        response = error.response  # What abort() was given, where it was given a response.
+        status = error.code if response is None else response.status_code
+        return RouteError(status or 500, message=error.description)
+    return None

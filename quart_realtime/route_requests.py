@@ -1,0 +1,218 @@
+"""A request over the socket made into one that the app handles as if it had come by HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote, urlencode, urlsplit
+
+import msgspec
+from quart import Quart, Response, has_request_context, request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BuildError
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from .auth import JWTAuthenticator
+from .connection import Connection
+from .errors import InternalError, InvalidPayload, NotFound
+from .models import dump
+from .results import RouteError, error_of, is_success, refusal_details
+from .routes import Route
+
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+_NOTED = "quart_realtime.errors"
+
+
+def note_errors(app: Quart) -> None:
+    """Have *app* tell which exception lies behind a refusal, for requests of :class:`RouteCaller`.
+
+    The responses that its error handlers make of exceptions stay as they are; this only looks on.
+    """
+    handle = app.handle_user_exception
+
+    async def handle_user_exception(*args: Any) -> Any:  # Quart 0.23 has a context come first.
+        if has_request_context():
+            request.scope.get(_NOTED, []).append(args[-1])  # type: ignore[attr-defined]
+        return await handle(*args)
+
+    app.handle_user_exception = handle_user_exception  # type: ignore
+
+
+class RouteCaller:
+    """Calls routes on behalf of connections, through all that the app does with a request."""
+
+    def __init__(self, app: Quart, authenticator: JWTAuthenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def call(self, connection: Connection, route: Route, payload: dict[str, Any]) -> bytes:
+        """Have the app handle *payload* as a request to *route*.
+
+        Returns:
+            The JSON of a successful response's body; ``null`` where it is empty.
+
+        Raises:
+            InvalidPayload: variables of the URL are missing, or values can't stand in a query.
+            NotFound: no URL of the route has these values.
+            RealtimeError: the route refused; the error carries its status and body.
+        """
+        path, rest = self._path(route, payload)
+        headers = connection.handshake.headers.copy()
+        query: list[tuple[str, str]] = []
+        if route.method not in _BODY_METHODS:
+            query, rest = _query_arguments(rest), {}
+        if connection.identity is not None:
+            rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
+        body = b""
+        if route.method in _BODY_METHODS or rest:
+            body = dump(rest)
+            headers["Content-Type"] = "application/json"
+        headers["Content-Length"] = str(len(body))
+        noted: list[BaseException] = []
+        response = await self._handle(connection, route, path, query, headers, body, noted)
+        if is_success(response.status_code):
+            return await _payload(response)
+        raise await _refusal(response, noted)
+
+    def _path(self, route: Route, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Build the route's path from the payload; return it with what is left of that.
+
+        A variable that is no key of the payload is taken from the one object in it that has it,
+        where it also stays: ``{"message": {"conversation_id": …}}``.
+        """
+        values: dict[str, Any] = {}
+        rest = dict(payload)
+        for name in route.arguments:
+            if name in rest:
+                values[name] = rest.pop(name)
+            else:
+                nested = [
+                    item[name]
+                    for item in payload.values()
+                    if isinstance(item, dict) and name in item
+                ]
+                if len(nested) == 1:
+                    values[name] = nested[0]
+        wrong = {
+            name: "must be a string or a number"
+            for name, value in values.items()
+            if isinstance(value, bool) or not isinstance(value, (str, int, float))
+        }
+        if wrong:
+            raise InvalidPayload(wrong)
+        adapter = self._app.url_map.bind("localhost")
+        try:
+            url = adapter.build(route.endpoint, values, route.method, append_unknown=False)
+            path = unquote(urlsplit(url).path)
+            rule, _ = adapter.match(path, route.method, return_rule=True)
+        except BuildError:
+            missing = sorted(route.arguments - set(values))
+            raise InvalidPayload(dict.fromkeys(missing, "is missing")) from None
+        except (ValueError, HTTPException):
+            raise NotFound from None
+        # A value with a slash in it may make up the path of quite another route.
+        if rule.endpoint != route.endpoint:
+            raise NotFound
+        return path, rest
+
+    async def _handle(
+        self,
+        connection: Connection,
+        route: Route,
+        path: str,
+        query: list[tuple[str, str]],
+        headers: Headers,
+        body: bytes,
+        noted: list[BaseException],
+    ) -> Response | WerkzeugResponse:
+        handshake = connection.handshake
+        query_string = urlencode(query).encode()
+        scope = {
+            **handshake.scope,
+            "type": "http",
+            "scheme": handshake.scheme,
+            "method": route.method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query_string,
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
+            ],
+            _NOTED: noted,
+        }
+        http_request = self._app.request_class(
+            route.method,
+            handshake.scheme,
+            path,
+            query_string,
+            headers,
+            handshake.root_path,
+            handshake.http_version,
+            scope,  # type: ignore[arg-type]
+            max_content_length=self._app.config["MAX_CONTENT_LENGTH"],
+            body_timeout=self._app.config["BODY_TIMEOUT"],
+            send_push_promise=_push_nothing,
+        )
+        http_request.body.set_result(body)
+        return await self._app.handle_request(http_request)
+
+
+async def _push_nothing(path: str, headers: Headers) -> None:
+    """Ignore a server push: there is no HTTP/2 connection to push on."""
+
+
+def _query_arguments(rest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is left of a payload as query arguments; null stands for leaving one out."""
+    query: list[tuple[str, str]] = []
+    wrong: dict[str, str] = {}
+    for name, value in rest.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, (dict, list)):
+                wrong[name] = "must be a string, a number, true or false, or a list of these"
+            elif item is not None:
+                query.append((name, item if isinstance(item, str) else json.dumps(item)))
+    if wrong:
+        raise InvalidPayload(wrong)
+    return query
+
+
+async def _body(response: Response | WerkzeugResponse) -> bytes:
+    if isinstance(response, Response):
+        return await response.get_data(as_text=False)
+    return response.get_data(as_text=False)
+
+
+async def _payload(response: Response | WerkzeugResponse) -> bytes:
+    """Return a response's body as JSON, checked: Python's own writer lets NaN through."""
+    body = (await _body(response)).strip()
+    if not body:
+        return b"null"
+    if response.is_json:
+        try:
+            msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return dump(json.loads(body))
+        return body
+    if (response.mimetype or "").startswith("text/"):
+        return dump(body.decode(errors="replace"))
+    raise InternalError(f"the route answered with {response.mimetype}, which is no JSON")
+
+
+async def _refusal(response: Response | WerkzeugResponse, noted: list[BaseException]) -> Exception:
+    """Return what a route's refusal is over the socket."""
+    status = response.status_code
+    body: Any = None
+    if response.is_json:
+        try:
+            body = msgspec.json.decode(await _body(response))
+        except msgspec.DecodeError:
+            body = None
+    error = error_of(noted[-1]) if noted else None
+    if error is not None and error.details.get("status", error.status) == status:
+        if isinstance(error, InvalidPayload):
+            return InvalidPayload(error.fields, **refusal_details(status, body))
+        if not isinstance(error, RouteError):
+            return error
+        return RouteError(status, body, str(error))
+    return RouteError(status, body)

@@ -1,0 +1,231 @@
+"""One app's live side: what :class:`~quart_realtime.Realtime` starts with it and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, cast
+
+from quart import Quart
+
+from .auth import Identity, JWTAuthenticator
+from .broker import Broker, MemoryBroker
+from .connection import Connection
+from .dispatch import Dispatcher
+from .errors import RealtimeError, RoomForbidden, SetupError
+from .handshake import Handshake
+from .hub import Hub
+from .limits import RateLimiter
+from .models import dump_as
+from .protocol import Answer, Event, HistoryPolicy, Request
+from .registry import HistoryPolicies, Registry
+from .routes import resolve
+from .servers import ASGITransport, Receive, Send
+from .settings import Settings
+
+logger = logging.getLogger("quart_realtime")
+
+
+class Runtime:
+    """The broker, the hub, the connections and the tasks of one app.
+
+    Args:
+        app: The app.
+        registry: What was declared for it.
+        settings: Its configuration.
+    """
+
+    def __init__(self, app: Quart, registry: Registry, settings: Settings) -> None:
+        self.app = app
+        self.registry = registry
+        self.settings = settings
+        self.authenticator = JWTAuthenticator(app)
+        self.limiter = RateLimiter(settings.rate_limit)
+        default = HistoryPolicy(settings.history_size, settings.history_ttl)
+        self.hub = Hub(_broker(settings), HistoryPolicies(registry, default))
+        self.recorders: list[Callable[[Event], None]] = []
+        self.failed_events = 0
+        self._dispatcher: Dispatcher | None = None
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting = asyncio.Lock()
+
+    # Its life
+
+    @property
+    def started(self) -> bool:
+        """Whether it serves."""
+        return self._dispatcher is not None
+
+    async def start(self) -> None:
+        """Check what was declared, and begin to serve; nothing happens the second time.
+
+        Raises:
+            SetupError: the app is put together wrongly. It lists every mistake.
+        """
+        async with self._starting:
+            if self.started:
+                return
+            dispatcher = self._build_dispatcher()
+            await self.hub.start()
+            self._dispatcher = dispatcher
+
+    def _build_dispatcher(self) -> Dispatcher:
+        self.authenticator.check_setup()
+        resolved = resolve(self.app, self.registry)
+        problems = self.registry.unheard_listeners()
+        for_everyone = self.registry.events_for_everyone()
+        if for_everyone and self.settings.require_room:
+            problems += [
+                f'emits("{name}") says no room, and QUART_REALTIME_REQUIRE_ROOM is set: write '
+                "room=… there or in realtime.event(…)."
+                for name in for_everyone
+            ]
+        if problems:
+            raise SetupError(*problems)
+        if for_everyone:
+            logger.warning(
+                "these events say no room and go to everyone who is logged in: %s",
+                ", ".join(for_everyone),
+            )
+        return Dispatcher(
+            self.app,
+            resolved,
+            self.settings,
+            self.hub.broker,
+            self.authenticator,
+            self.limiter,
+        )
+
+    async def stop(self) -> None:
+        """Send all clients away to come back, and end what runs."""
+        if not self.started:
+            return
+        for connection in list(self._connections):
+            connection.restart()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self.settings.drain_timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self.hub.stop()
+        self._dispatcher = None
+
+    def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
+        """Run *work* in a task that the app owns, so that it outlives the connection."""
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def serve(self, handshake: Handshake, receive: Receive, send: Send) -> None:
+        """Live one connection's life, outside of Quart's contexts."""
+        await self.start()
+        connection = Connection(self, ASGITransport(send), handshake)
+        self._connections.add(connection)
+        try:
+            await connection.run(receive)
+        finally:
+            self._connections.discard(connection)
+
+    def connections(self, room: str | None = None) -> list[Connection]:
+        """Return this process's connections that are logged in, or those in *room*."""
+        return cast("list[Connection]", self.hub.subscribers(room))
+
+    # What connections need
+
+    async def authenticate(self, token: str) -> Identity:
+        """Return whose *token* it is, or raise TokenRefused."""
+        return await self.authenticator.check(token)
+
+    def token_may_be_revoked(self) -> bool:
+        """Whether tokens that were good are to be looked at again."""
+        return self.authenticator.can_be_revoked()
+
+    async def answer(self, connection: Connection, request: Request) -> Answer:
+        """Have *request* answered; whatever goes wrong is an answer too."""
+        return await self._serving().answer(connection, request)
+
+    def has_presence(self, room: str) -> bool:
+        """Tell whether *room* tells who is in it."""
+        found = self.registry.find_room(room)
+        return found is not None and found[0].presence
+
+    async def admit(self, connection: Connection, room: str) -> None:
+        """Raise RoomForbidden where the client of *connection* may not join *room*."""
+        found = self.registry.find_room(room)
+        if found is None:
+            raise RoomForbidden(room)
+        rule, variables = found
+        arguments = rule.arguments(variables)
+        if arguments is None:
+            raise RoomForbidden(room)
+        try:
+            allowed = await self._serving().run_hook(connection, rule.may_join, **arguments)
+        except RealtimeError:
+            allowed = False
+        except Exception:
+            logger.exception("asking whether room %r may be joined failed", room)
+            allowed = False
+        if allowed is not True:
+            if not isinstance(allowed, bool):
+                logger.warning(
+                    "the authoriser of room pattern %r returned %r; only True lets anybody in",
+                    rule.pattern,
+                    allowed,
+                )
+            raise RoomForbidden(room)
+
+    async def greet(self, connection: Connection) -> None:
+        """Run the ``on_connect`` hooks; a RealtimeError of theirs turns the connection away."""
+        for hook in self.registry.connect_hooks:
+            try:
+                await self._serving().run_hook(connection, hook, connection)
+            except RealtimeError:
+                raise
+            except Exception:
+                logger.exception("the on_connect hook %s failed", hook.__qualname__)
+
+    async def farewell(self, connection: Connection, code: int) -> None:
+        """Run the ``on_disconnect`` hooks."""
+        for hook in self.registry.disconnect_hooks:
+            try:
+                await self._serving().run_hook(connection, hook, connection, code)
+            except Exception:
+                logger.exception("the on_disconnect hook %s failed", hook.__qualname__)
+
+    # The one way out for an event
+
+    async def publish(self, name: str, data: Any, rooms: list[str], exclude: str | None) -> None:
+        """Send an event to *rooms*, and have the server-side listeners hear it.
+
+        Raises:
+            InvalidPayload: the data isn't what is declared for the event.
+            TypeError: the data has no JSON form.
+            BrokerUnavailable: it did not go out.
+        """
+        await self.start()
+        declared = self.registry.events.get(name)
+        encoded = dump_as(None if declared is None else declared.schema, data)
+        for room in rooms:
+            event = await self.hub.publish(Event(name, encoded, room, exclude=exclude))
+            for recorder in self.recorders:
+                recorder(event)
+            await self._tell_listeners(event)
+
+    async def _tell_listeners(self, event: Event) -> None:
+        for listener in self.registry.listeners.get(event.type, ()):
+            try:
+                await self.app.ensure_async(listener)(event)
+            except Exception:
+                logger.exception("the listener %s to %s failed", listener.__qualname__, event.type)
+
+    def _serving(self) -> Dispatcher:
+        if self._dispatcher is None:
+            raise RuntimeError("the app has stopped")
+        return self._dispatcher
+
+
+def _broker(settings: Settings) -> Broker:
+    return MemoryBroker()

@@ -1,0 +1,142 @@
+"""The ``QUART_REALTIME_…`` configuration of one app, read and checked once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import Attribute, field, fields, frozen
+from limits import parse_many
+
+from .errors import SetupError
+
+PREFIX = "QUART_REALTIME_"
+
+
+def _positive(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if not _is_number(value) or value <= 0:
+        raise ValueError("a number above 0")
+
+
+def _count(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError("a whole number of 1 or more")
+
+
+def _count_or_none(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if type(value) is not int or value < 0:
+        raise ValueError("a whole number, 0 for none")
+
+
+def _flag(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if type(value) is not bool:
+        raise ValueError("True or False")
+
+
+def _path(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str) or not value.startswith("/") or value == "/":
+        raise ValueError('a path such as "/ws"')
+
+
+def _broker_url(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if value != "memory://":
+        raise ValueError('"memory://"')
+
+
+def _rate(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if value is not None:
+        check_rate(value)
+
+
+def check_rate(value: object) -> None:
+    """Raise ValueError unless *value* is a rate in the notation of the ``limits`` library."""
+    try:
+        if not isinstance(value, str) or not parse_many(value):
+            raise ValueError
+    except ValueError:
+        raise ValueError('a rate such as "100/second", or None for no limit') from None
+
+
+def _origins(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    must = '"*", or a list of origins such as ["https://app.example.com"]'
+    if value in (None, "*"):
+        return
+    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise ValueError(must)
+    for origin in value:
+        if not isinstance(origin, str) or not _is_origin(origin):
+            raise ValueError(f"{must}: {origin!r} is none")
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    bare = f"{parts.scheme}://{parts.netloc}"
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and text == bare.lower()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """One app's configuration; each field is read from ``QUART_REALTIME_<NAME>``.
+
+    Times are in seconds, sizes in bytes.
+    """
+
+    url: str = field(default="/ws", validator=_path)
+    broker_url: str = field(default="memory://", validator=_broker_url)
+    allowed_origins: Any = field(default=None, validator=_origins)
+    auth_timeout: float = field(default=10.0, validator=_positive)
+    idle_timeout: float = field(default=300.0, validator=_positive)
+    ping_interval: float = field(default=25.0, validator=_positive)
+    max_message_size: int = field(default=65_536, validator=_count)
+    send_buffer: int = field(default=1_048_576, validator=_count)
+    max_connections_per_user: int = field(default=20, validator=_count)
+    max_requests: int = field(default=16, validator=_count)
+    request_timeout: float = field(default=30.0, validator=_positive)
+    rate_limit: str | None = field(default="100/second", validator=_rate)
+    history_size: int = field(default=100, validator=_count_or_none)
+    history_ttl: float = field(default=300.0, validator=_positive)
+    idempotency_ttl: float = field(default=120.0, validator=_positive)
+    drain_timeout: float = field(default=10.0, validator=_positive)
+    retry_after: float = field(default=5.0, validator=_positive)
+    require_room: bool = field(default=False, validator=_flag)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the settings out of an app's configuration.
+
+        Raises:
+            SetupError: a value is wrong, or a ``QUART_REALTIME_`` key is unknown. It lists them
+                all.
+
+        """
+        known = {PREFIX + item.name.upper(): item for item in fields(cls)}
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for key, value in config.items():
+            if not key.startswith(PREFIX):
+                continue
+            if key not in known:
+                problems.append(_unknown_key(key, list(known)))
+                continue
+            attribute = known[key]
+            try:
+                attribute.validator(None, attribute, value)
+            except ValueError as error:
+                problems.append(f"{key} is {value!r}, but must be {error}.")
+            else:
+                values[attribute.name] = value
+        if problems:
+            raise SetupError(*problems)
+        return cls(**values)
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+    return f"{key} is no setting of Quart-Realtime: {hint}"
