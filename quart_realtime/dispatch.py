@@ -110,16 +110,6 @@ class NativeHandler:
         return dump(value)
 
 
-def _hint(error: Exception) -> str:
-    """Say what to write where a native handler was written as if it were a route."""
-    if isinstance(error, RuntimeError) and "request context" in str(error):
-        return (
-            ": a native handler runs without an HTTP request. Leave out @jwt_required and the "
-            "like, login=True is the default; or give the function a route"
-        )
-    return ""
-
-
 def _dotted(parameter: str, field: str) -> str:
     if parameter == WHOLE_PAYLOAD:
         return field
@@ -215,7 +205,7 @@ class Dispatcher:
             if limit.expired():
                 logger.warning("%s took more than %g s", resolved.handler.name, seconds)
                 return Answer.of_error(RequestTimeout(seconds))
-            logger.exception("%s failed%s", resolved.handler.name, _hint(error))
+            logger.exception("%s failed", resolved.handler.name)
             return Answer.of_error(InternalError())
 
     async def _run(self, connection: Connection, resolved: Resolved, request: Request) -> bytes:

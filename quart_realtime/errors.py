@@ -50,8 +50,8 @@ class RealtimeError(Exception):
 
     """
 
-    code: ClassVar[str] = "internal_error"
-    status: ClassVar[int] = 500
+    code: str = "internal_error"
+    status: int = 500
     default_message: ClassVar[str] = "the request could not be answered"
 
     def __init__(self, message: str | None = None, **details: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 from quart.wrappers import Websocket
 from werkzeug.datastructures import Headers
 
@@ -35,14 +35,14 @@ class Handshake:
     *headers* are those that a request over the socket carries on, without any token.
     """
 
-    headers: Headers
+    headers: Headers = field(repr=False)
     remote_addr: str
-    token: str | None
+    token: str | None = field(repr=False)
     subprotocol: str | None
     scheme: str
     root_path: str
     http_version: str
-    scope: dict[str, Any]
+    scope: dict[str, Any] = field(repr=False)
 
     @classmethod
     def of(cls, websocket: Websocket, token: str | None, token_header: str) -> Handshake:
@@ -68,8 +68,12 @@ class Handshake:
             scheme="https" if websocket.scheme == "wss" else "http",
             root_path=websocket.root_path,
             http_version=websocket.http_version,
-            # Quart's test client marks a scope whose contexts are to be kept; these aren't.
-            scope={key: value for key, value in websocket.scope.items() if key[:6] != "_quart"},
+            scope={
+                key: value
+                for key, value in websocket.scope.items()
+                # Tokens are in the first two; Quart's test client marks scopes to be kept.
+                if key not in {"headers", "subprotocols"} and not key.startswith("_quart")
+            },
         )
 
 

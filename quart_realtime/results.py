@@ -29,11 +29,8 @@ class RouteError(RealtimeError):
         super().__init__(
             _message_of(body) or message or _phrase(status), **refusal_details(status, body)
         )
-        self.http_status = status
-
-    def as_payload(self) -> dict[str, Any]:
-        """The payload of an error frame, under the code that the status stands for."""
-        return {**super().as_payload(), "code": code_for_status(self.http_status)}
+        self.code = code_for_status(status)
+        self.status = status
 
 
 def refusal_details(status: int, body: Any) -> dict[str, Any]:

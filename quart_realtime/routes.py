@@ -17,6 +17,10 @@ from .registry import AnyFunction, Exposure, Handler, Registry, describe
 
 _AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
 _EDIT_METHODS = ("PATCH", "PUT")
+_DECORATORS_OF_ROUTES = {
+    "quart_jwt_extended": "leave it out, a login is required unless you write login=False",
+    "quart_schema": "leave it out and annotate the parameters, or data for the whole payload",
+}
 
 
 @frozen
@@ -179,6 +183,7 @@ def _parts(function: Any) -> Iterator[Any]:
 
 def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
     if handler.endpoint is False:
+        _refuse_decorators_of_routes(handler)
         return None
     if handler.endpoint is not None:
         if handler.endpoint not in views:
@@ -195,6 +200,7 @@ def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
     ]
     if not matches:
         _refuse_hidden(handler, views)
+        _refuse_decorators_of_routes(handler)
         return None
     if len(matches) > 1:
         endpoints = " or ".join(f'endpoint="{view.endpoint}"' for view, _ in matches)
@@ -245,6 +251,19 @@ def _refuse_hidden(handler: Handler, views: dict[str, _View]) -> None:
                 "it can't be told. If it does, put @functools.wraps(function) on the decorator's "
                 f'inner function, or write endpoint="{view.endpoint}". If it only calls it, '
                 "write endpoint=False: the handler then runs without the route."
+            )
+
+
+def _refuse_decorators_of_routes(handler: Handler) -> None:
+    """Refuse a native handler with a decorator that would look for an HTTP request."""
+    for layer in _layers(handler.function):
+        module = str(getattr(layer, "__globals__", {}).get("__name__", ""))
+        package = module.partition(".")[0]
+        if package in _DECORATORS_OF_ROUTES:
+            raise SetupError(
+                f"{handler.name}: {describe(handler.function)} has no route, so a decorator of "
+                f"{package} finds no request: {_DECORATORS_OF_ROUTES[package]}. If it is meant "
+                "to have a route, register that on the app before it starts."
             )
 
 
@@ -316,7 +335,7 @@ def _emissions_that_never_run(
     """Complain of emissions that stand outside of what the app runs."""
     native = [item.handler.function for item in resolved if item.route is None]
     for emission in registry.emissions:
-        if any(view.holds(emission.wrapper) for view in views.values()):
+        if any(emission.wrapper in _inside(view.function) for view in views.values()):
             continue
         if any(_within(emission.wrapper, function) for function in native):
             continue

@@ -208,8 +208,11 @@ class Runtime:
         await self.start()
         declared = self.registry.events.get(name)
         encoded = dump_as(None if declared is None else declared.schema, data)
-        for room in rooms:
-            event = await self.hub.publish(Event(name, encoded, room, exclude=exclude))
+        # To all rooms first: a listener may well change who is in the next one.
+        events = [
+            await self.hub.publish(Event(name, encoded, room, exclude=exclude)) for room in rooms
+        ]
+        for event in events:
             for recorder in self.recorders:
                 recorder(event)
             await self._tell_listeners(event)

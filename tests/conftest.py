@@ -1,0 +1,33 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from quart import Quart
+from quart_jwt_extended import JWTManager
+from quart_schema import QuartSchema
+
+SECRET = "a secret for tests, long enough for any of the HMAC algorithms that there are"
+
+
+def make_app(**settings: object) -> Quart:
+    """An app with JWT and quart-schema; *settings* are QUART_REALTIME_… keys without the prefix."""
+    app = Quart("tests")
+    app.config["JWT_SECRET_KEY"] = SECRET
+    for name, value in settings.items():
+        app.config[f"QUART_REALTIME_{name}"] = value
+    JWTManager(app)
+    QuartSchema(app, conversion_preference="msgspec")
+    return app
+
+
+@pytest.fixture
+def app() -> Quart:
+    return make_app()
+
+
+@pytest.fixture
+def app_with() -> Callable[..., Quart]:
+    return make_app

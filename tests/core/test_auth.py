@@ -1,0 +1,374 @@
+"""Who gets in, for how long, and by which door."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from quart import Quart
+from quart_jwt_extended import (
+    create_access_token,
+    create_refresh_token,
+    current_user,
+    get_jwt_claims,
+    get_jwt_identity,
+    jwt_required,
+)
+
+from quart_realtime import CloseCode, Conflict, Realtime, current_connection
+from quart_realtime.client_types import RealtimeError
+from quart_realtime.testing import HandshakeRefused, realtime_client
+
+from ..conftest import SECRET, make_app
+
+
+def with_whoami(app: Quart) -> Quart:
+    realtime = Realtime(app)
+
+    @realtime.handler("users", "whoami")
+    async def whoami() -> dict[str, Any]:
+        return {
+            "identity": get_jwt_identity(),
+            "claims": get_jwt_claims(),
+            "user_id": current_connection.user_id,
+        }
+
+    @app.get("/me")
+    @jwt_required
+    @realtime.handler("users", "me")
+    async def me() -> dict[str, Any]:
+        return {"identity": get_jwt_identity()}
+
+    return app
+
+
+async def token(app: Quart, identity: Any = "ana", **options: Any) -> str:
+    async with app.app_context():
+        return str(create_access_token(identity, **options))
+
+
+def forged(**changes: Any) -> str:
+    now = int(time.time())
+    claims = {
+        "identity": "ana",
+        "type": "access",
+        "fresh": False,
+        "jti": "1",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 60,
+        "user_claims": {},
+    }
+    return jwt.encode(claims | changes, SECRET, "HS256")
+
+
+async def test_a_token_as_subprotocol_logs_in_and_realtime_v1_is_selected() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app, await token(app, user_claims={"role": "x"})) as client:
+        told = await client.request("users", "whoami")
+    assert told == {"identity": "ana", "claims": {"role": "x"}, "user_id": "ana"}
+
+
+@pytest.mark.parametrize("location", ["header", "cookie", "query"])
+async def test_a_token_is_found_at_each_place_that_jwt_token_location_names(location: str) -> None:
+    app = make_app()
+    app.config["JWT_TOKEN_LOCATION"] = ["headers", "cookies", "query_string"]
+    with_whoami(app)
+    good = await token(app)
+    how: dict[str, Any] = {
+        "header": {"headers": {"Authorization": f"Bearer {good}"}},
+        "cookie": {"headers": {"Cookie": f"theme=dark; access_token_cookie={good}"}},
+        "query": {"query": {"jwt": good}},
+    }[location]
+    async with realtime_client(app, **how) as client:
+        await client.wait_connected()
+        assert await client.request("users", "me") == {"identity": "ana"}
+
+
+@pytest.mark.parametrize("how", [{"Cookie": "access_token_cookie={}"}, {"X-Other": "{}"}])
+async def test_a_place_that_is_not_named_is_not_looked_at(how: dict[str, str]) -> None:
+    app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
+    good = await token(app)
+    headers = {name: value.format(good) for name, value in how.items()}
+    async with realtime_client(app, headers=headers) as client:
+        assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+
+
+@pytest.mark.parametrize("location", ["headers", "cookies", "query_string", "json"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_route_gets_the_current_token_where_the_app_looks_for_it(
+    location: str, method: str
+) -> None:
+    app = make_app()
+    app.config["JWT_TOKEN_LOCATION"] = [location]
+    realtime = Realtime(app)
+
+    async def me() -> dict[str, Any]:
+        return {"identity": get_jwt_identity()}
+
+    view = jwt_required(realtime.handler("users", "me")(me))
+    app.add_url_rule("/me", view_func=view, methods=[method])
+    async with realtime_client(app, await token(app)) as client:
+        if (location, method) == ("json", "GET"):
+            # quart-jwt-extended reads a JSON body of any method that has one.
+            assert await client.request("users", "me") == {"identity": "ana"}
+        else:
+            assert await client.request("users", "me", other=1) == {"identity": "ana"}
+
+
+async def test_the_first_message_may_bring_the_token() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app) as client:
+        answer = await client.authenticate(await token(app))
+        assert answer["user_id"] == "ana"
+        assert answer["expires_at"] == client.connected["expires_at"]
+        assert await client.request("users", "me") == {"identity": "ana"}
+
+
+async def test_messages_sent_right_after_auth_find_the_client_logged_in() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app) as client:
+        good = await token(app)
+        await client.send({"type": "auth", "id": "1", "payload": {"token": good}})
+        assert (await client.request("users", "whoami"))["user_id"] == "ana"
+
+
+BAD_TOKENS: dict[str, Callable[[], str]] = {
+    "no JWT": lambda: "not-a-token",
+    "empty parts": lambda: "..",
+    "alg none": lambda: jwt.encode({"identity": "ana", "type": "access"}, None, "none"),
+    "another key": lambda: jwt.encode({"identity": "ana"}, "another key" * 6, "HS256"),
+    "another algorithm": lambda: jwt.encode({"identity": "ana", "type": "access"}, SECRET, "HS384"),
+    "not yet valid": lambda: forged(nbf=int(time.time()) + 600),
+    "a refresh token": lambda: forged(type="refresh"),
+    "no identity": lambda: jwt.encode({"type": "access"}, SECRET, "HS256"),
+    "another type": lambda: forged(type="other"),
+    "another issuer": lambda: forged(iss="them"),
+    "an audience": lambda: forged(aud="them"),
+}
+
+
+@pytest.mark.parametrize("door", ["handshake", "auth message"])
+@pytest.mark.parametrize("name", BAD_TOKENS)
+async def test_a_bad_token_is_told_after_the_handshake_and_nothing_runs(
+    name: str, door: str
+) -> None:
+    app = make_app()
+    app.config["JWT_DECODE_ISSUER"] = "us" if name == "another issuer" else None
+    with_whoami(app)
+    bad = BAD_TOKENS[name]()
+    how = {"subprotocols": ["realtime.v1", f"bearer.{bad}"]} if door == "handshake" else {}
+    async with realtime_client(app, **how) as client:
+        if door == "auth message":
+            await client.send({"type": "auth", "id": "1", "payload": {"token": bad}})
+        error = await client.receive("error")
+        assert error["payload"]["code"] == "unauthorized"
+        assert error["id"] == ("1" if door == "auth message" else None)
+        assert bad not in str(error)
+        closing = (await client.receive("closing"))["payload"]
+        assert closing == {"code": "unauthorized", "reconnect": False, "retry_after_ms": None}
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_an_expired_token_asks_for_a_fresh_one() -> None:
+    app = with_whoami(make_app())
+    expired = await token(app, expires_delta=timedelta(seconds=-5))
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{expired}"]) as client:
+        assert (await client.receive("closing"))["payload"]["reconnect"] is True
+        assert await client.wait_closed() == CloseCode.TOKEN_EXPIRED
+
+
+async def test_a_connection_ends_when_its_token_does_and_hears_nothing_after() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+    async with realtime_client(app, await token(app, expires_delta=timedelta(seconds=1))) as client:
+        assert await client.wait_closed() == CloseCode.TOKEN_EXPIRED
+        await realtime.notify("late", {})
+        with pytest.raises(AssertionError, match="closed with 4001"):
+            await client.expect("late")
+
+
+async def test_a_fresh_token_for_the_same_user_keeps_the_connection() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app, await token(app, expires_delta=timedelta(seconds=1))) as client:
+        answer = await client.authenticate(await token(app, user_claims={"n": 2}))
+        assert answer["expires_at"] > client.connected["expires_at"]
+        told = await client.request("users", "whoami")
+        assert told["claims"] == {"n": 2}
+
+
+async def test_a_fresh_token_of_another_user_is_refused_and_the_first_stays() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app, user_id="ana") as client:
+        with pytest.raises(RealtimeError, match="another user"):
+            await client.authenticate(await token(app, "luis"))
+        with pytest.raises(RealtimeError, match="not accepted"):
+            await client.authenticate("nonsense")
+        assert (await client.request("users", "whoami"))["identity"] == "ana"
+
+
+async def test_a_token_that_never_expires_says_so() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app, await token(app, expires_delta=False)) as client:
+        assert client.connected["expires_at"] is None
+
+
+async def test_who_shows_no_token_in_time_is_closed() -> None:
+    app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
+    async with realtime_client(app) as client:
+        assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+
+
+async def test_before_login_only_handlers_that_need_none_answer() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.handler("session", "start", login=False)
+    async def start(name: str) -> dict[str, str]:
+        return {"token": create_access_token(name)}
+
+    @realtime.handler("users", "whoami")
+    async def whoami() -> str:
+        return str(get_jwt_identity())
+
+    async with realtime_client(app) as client:
+        for resource, action in [("users", "whoami"), ("users", "nonsense")]:
+            with pytest.raises(RealtimeError) as refused:
+                await client.request(resource, action)
+            assert refused.value.code == "unauthorized"
+        with pytest.raises(RealtimeError, match="log in first"):
+            await client.subscribe("room")
+        fresh = await client.request("session", "start", name="ana")
+        await client.authenticate(fresh["token"])
+        assert await client.request("users", "whoami") == "ana"
+
+
+class Revocations:
+    def __init__(self, app: Quart) -> None:
+        self.revoked = False
+        app.config["JWT_BLACKLIST_ENABLED"] = True
+        app.extensions["quart-jwt-extended"].token_in_blacklist_loader(lambda token: self.revoked)
+
+
+async def test_a_revoked_token_no_longer_opens_a_connection() -> None:
+    app = with_whoami(make_app())
+    revocations = Revocations(app)
+    good = await token(app)
+    revocations.revoked = True
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as client:
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_a_token_revoked_meanwhile_ends_the_connection_within_a_ping_interval() -> None:
+    app = with_whoami(make_app(PING_INTERVAL=0.1))
+    revocations = Revocations(app)
+    async with realtime_client(app, user_id="ana") as client:
+        revocations.revoked = True
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("action", ["whoami", "me"])
+async def test_a_request_with_a_revoked_token_is_refused_and_ends_the_connection(
+    action: str,
+) -> None:
+    app = with_whoami(make_app())
+    revocations = Revocations(app)
+    async with realtime_client(app, user_id="ana") as client:
+        revocations.revoked = True
+        with pytest.raises(RealtimeError) as refused:
+            await client.request("users", action)
+        assert refused.value.code == "unauthorized"
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_the_apps_user_loader_decides_and_current_user_is_there() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+    users = {"ana": {"name": "Ana"}}
+    app.extensions["quart-jwt-extended"].user_loader_callback_loader(users.get)
+
+    @realtime.handler("users", "name")
+    async def name() -> str:
+        return str(current_user["name"])
+
+    async with realtime_client(app, user_id="ana") as client:
+        assert await client.request("users", "name") == "Ana"
+    stranger = await token(app, "eva")
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{stranger}"]) as client:
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_an_identity_that_is_a_number_is_text_on_the_wire_and_itself_for_the_app() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app, user_id=7) as client:
+        assert client.connected["user_id"] == "7"
+        told = await client.request("users", "whoami")
+        assert told["identity"] == 7
+        assert told["user_id"] == "7"
+
+
+async def test_a_foreign_origin_is_refused_before_the_handshake_with_403() -> None:
+    app = with_whoami(make_app())
+    good = await token(app)
+    with pytest.raises(HandshakeRefused, match="403"):
+        async with realtime_client(app, good, headers={"Origin": "https://evil.example"}):
+            pass
+
+
+async def test_a_before_websocket_hook_refuses_like_any_other() -> None:
+    app = with_whoami(make_app())
+
+    @app.before_websocket
+    async def refuse() -> Any:
+        return "closed", 503
+
+    with pytest.raises(HandshakeRefused, match="503"):
+        async with realtime_client(app, user_id="ana"):
+            pass
+
+
+async def test_an_on_connect_hook_may_turn_a_client_away() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+    gone: list[int] = []
+
+    @realtime.on_connect
+    async def refuse(connection: Any) -> None:
+        raise Conflict("one device only")
+
+    @realtime.on_disconnect
+    async def note(connection: Any, code: int) -> None:
+        gone.append(code)
+
+    async with realtime_client(app) as client:
+        good = await token(app)
+        await client.send({"type": "auth", "id": "1", "payload": {"token": good}})
+        assert (await client.receive("error"))["payload"]["message"] == "one device only"
+        assert await client.wait_closed() == CloseCode.DISCONNECTED
+
+
+async def test_a_user_has_only_so_many_connections() -> None:
+    app = with_whoami(make_app(MAX_CONNECTIONS_PER_USER=2))
+    good = await token(app)
+    async with (
+        realtime_client(app, good),
+        realtime_client(app, good) as second,
+        realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as third,
+        realtime_client(app, user_id="luis"),
+    ):
+        assert await third.wait_closed() == CloseCode.TOO_MANY_CONNECTIONS
+        assert (await second.request("users", "whoami"))["user_id"] == "ana"
+    async with realtime_client(app, good) as again:
+        assert again.connected["user_id"] == "ana"
+
+
+async def test_a_refresh_token_is_no_access_token() -> None:
+    app = with_whoami(make_app())
+    async with app.app_context():
+        refresh = create_refresh_token("ana")
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{refresh}"]) as client:
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
