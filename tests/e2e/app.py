@@ -1,0 +1,82 @@
+"""The app that the end-to-end tests serve: the seed's resources, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Any
+
+from quart import request
+from quart_jwt_extended import get_jwt_identity, jwt_required
+
+from quart_realtime import NotFound, Realtime, current_connection
+
+from ..conftest import make_app
+
+app = make_app(**json.loads(os.environ.get("TEST_SETTINGS", "{}")))
+realtime = Realtime(app)
+
+CONVERSATIONS = [
+    {"id": "conv123", "title": "Conversación 1", "created_at": "2025-05-20T12:34:56Z"},
+    {"id": "conv456", "title": "Conversación 2", "created_at": "2025-05-20T12:45:00Z"},
+]
+
+
+@app.get("/conversations")
+@jwt_required
+@realtime.handler("conversations", "get_all")
+async def get_conversations() -> Any:
+    return {"conversations": CONVERSATIONS}
+
+
+@app.get("/conversations/<conversation_id>")
+@jwt_required
+@realtime.handler("conversations", "get")
+async def get_conversation(conversation_id: str) -> Any:
+    for conversation in CONVERSATIONS:
+        if conversation["id"] == conversation_id:
+            return {"conversation": conversation}
+    raise NotFound("Conversación no encontrada", conversation_id=conversation_id)
+
+
+@app.post("/messages")
+@jwt_required
+@realtime.handler("messages", "create")
+@realtime.emits("new_message", data="message")
+async def create_message() -> Any:
+    message = (await request.get_json())["message"]
+    return {"message": {"id": "msg456", "timestamp": "2025-05-20T12:34:56Z", **message}}, 201
+
+
+@app.get("/who/<number>")
+@jwt_required
+@realtime.handler("who", "route")
+async def who(number: str) -> Any:
+    first = get_jwt_identity()
+    await asyncio.sleep(0)
+    return {"number": number, "who": [first, get_jwt_identity(), current_connection.user_id]}
+
+
+@realtime.handler("who", "native")
+async def who_native(number: str) -> Any:
+    first = get_jwt_identity()
+    await asyncio.sleep(0)
+    return {"number": number, "who": [first, get_jwt_identity(), current_connection.user_id]}
+
+
+@realtime.handler("bugs", "raise")
+async def bug() -> None:
+    raise LookupError("a secret of the server")
+
+
+@realtime.room("numbers:<name>")
+async def anybody(name: str) -> bool:
+    return True
+
+
+@app.post("/numbers/<name>/<int:first>/<int:last>")
+async def publish(name: str, first: int, last: int) -> Any:
+    for number in range(first, last):
+        await realtime.notify("number", number, room=f"numbers:{name}")
+    return "", 204

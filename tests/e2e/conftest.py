@@ -1,0 +1,40 @@
+"""One server for the tests that don't mind sharing it, and tokens for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import jwt
+import pytest
+
+from ..conftest import SECRET
+from .server import Server, serving
+
+APP = "tests.e2e.app:app"
+
+
+def make_token(user_id: str, seconds: int = 300) -> str:
+    now = int(time.time())
+    claims = {
+        "identity": user_id,
+        "type": "access",
+        "fresh": False,
+        "jti": f"{user_id}-{now}",
+        "iat": now,
+        "nbf": now,
+        "exp": now + seconds,
+        "user_claims": {},
+    }
+    return jwt.encode(claims, SECRET, "HS256")
+
+
+@pytest.fixture
+def token() -> Callable[..., str]:
+    return make_token
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with serving(APP, RATE_LIMIT=None) as server:
+        yield server

@@ -1,0 +1,329 @@
+"""The core seen from outside: real clients against a real hypercorn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_socket
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from quart_realtime.backoff import Backoff
+from quart_realtime.client import connect
+
+from .conftest import APP
+from .server import Server, proxying, serving
+
+Token = Callable[..., str]
+
+
+async def post(url: str, token: str, body: Any = None) -> int:
+    request = Request(
+        url,
+        method="POST",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+
+    def send() -> int:
+        with urlopen(request, timeout=30) as response:
+            return int(response.status)
+
+    return await asyncio.to_thread(send)
+
+
+@asynccontextmanager
+async def opened(server: Server, token: str | None, **how: Any) -> AsyncIterator[ClientConnection]:
+    """Open a socket as a browser does; where there is a token, read the greeting."""
+    protocols = None if token is None else ["realtime.v1", f"bearer.{token}"]
+    async with connect_socket(server.ws_url, subprotocols=protocols, **how) as socket:
+        if token is not None:
+            assert socket.subprotocol == "realtime.v1"
+            assert (await read(socket))["type"] == "connected"
+        yield socket
+
+
+async def read(socket: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(5):
+        return dict(json.loads(await socket.recv()))
+
+
+async def ask(socket: ClientConnection, frame: str | dict[str, Any]) -> dict[str, Any]:
+    await socket.send(frame if isinstance(frame, str) else json.dumps(frame))
+    return await read(socket)
+
+
+async def close_code(socket: ClientConnection) -> int:
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                await socket.recv()
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else 1006
+
+
+SEED_REQUEST = """
+{
+  "type": "request",
+  "id": "msg-123456789",
+  "resource": "conversations",
+  "payload": {
+    "action": "get_all",
+    "user_id": "user123"
+  }
+}
+"""
+SEED_RESPONSE = """
+{
+  "type": "response",
+  "id": "msg-123456789",
+  "payload": {
+    "conversations": [
+      {
+        "id": "conv123",
+        "title": "Conversación 1",
+        "created_at": "2025-05-20T12:34:56Z"
+      },
+      {
+        "id": "conv456",
+        "title": "Conversación 2",
+        "created_at": "2025-05-20T12:45:00Z"
+      }
+    ]
+  }
+}
+"""
+SEED_EVENT = """
+{
+  "type": "event",
+  "id": "evt-987654321",
+  "payload": {
+    "type": "new_message",
+    "data": {
+      "id": "msg456",
+      "conversation_id": "conv123",
+      "content": "Hola mundo",
+      "sender_id": "user789",
+      "timestamp": "2025-05-20T12:34:56Z"
+    }
+  }
+}
+"""
+SEED_ERROR = """
+{
+  "type": "error",
+  "id": "msg-123456789",
+  "payload": {
+    "code": "not_found",
+    "message": "Conversación no encontrada",
+    "details": {
+      "conversation_id": "conv999"
+    }
+  }
+}
+"""
+
+
+async def test_the_seeds_messages_are_sent_and_received_to_the_letter(token: Token) -> None:
+    # Without history an event's frame has nothing that the seed's hasn't.
+    with serving(APP, HISTORY_SIZE=0) as server:
+        async with (
+            opened(server, token("user123")) as socket,
+            opened(server, token("user789")) as other,
+        ):
+            assert await ask(socket, SEED_REQUEST) == json.loads(SEED_RESPONSE)
+            unknown = json.loads(SEED_REQUEST)
+            unknown["payload"] = {"action": "get", "conversation_id": "conv999"}
+            assert await ask(socket, unknown) == json.loads(SEED_ERROR)
+            message = {
+                "conversation_id": "conv123",
+                "content": "Hola mundo",
+                "sender_id": "user789",
+            }
+            create = {"action": "create", "message": message}
+            await other.send(
+                json.dumps(
+                    {"type": "request", "id": "1", "resource": "messages", "payload": create}
+                )
+            )
+            event = await read(socket)
+            assert event["id"].startswith("evt-")
+            assert event | {"id": "evt-987654321"} == json.loads(SEED_EVENT)
+
+
+async def test_what_is_written_by_rest_is_heard_on_the_socket(server: Server, token: Token) -> None:
+    async with opened(server, token("ana")) as socket:
+        message = {"conversation_id": "conv123", "content": "Hola", "sender_id": "luis"}
+        assert await post(f"{server.url}/messages", token("luis"), {"message": message}) == 201
+        event = await read(socket)
+    assert event["payload"]["data"]["content"] == "Hola"
+    assert event["offset"] == 1
+
+
+@pytest.mark.parametrize("action", ["route", "native"])
+async def test_the_identity_of_two_users_never_leaks_in_a_thousand_requests(
+    server: Server, token: Token, action: str
+) -> None:
+    async def ask_often(user_id: str) -> None:
+        async with connect(server.ws_url, token=token(user_id)) as client:
+            for start in range(0, 500, 10):
+                numbers = [str(number) for number in range(start, start + 10)]
+                answers = await asyncio.gather(
+                    *(client.request("who", action, number=number) for number in numbers)
+                )
+                for number, answer in zip(numbers, answers, strict=True):
+                    assert answer == {"number": number, "who": [user_id] * 3}
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(ask_often("ana"), ask_often("luis"))
+
+
+async def test_a_client_dropped_50_times_sees_each_of_1000_events_once_and_in_order(
+    server: Server, token: Token
+) -> None:
+    heard: list[int] = []
+    drops: list[Any] = []
+    more = asyncio.Condition()
+
+    async def hear(number: int) -> None:
+        async with more:
+            heard.append(number)
+            more.notify_all()
+
+    async def drop(disconnect: Any) -> None:
+        async with more:
+            drops.append(disconnect)
+            more.notify_all()
+
+    async def at_least(count: int, what: list[Any]) -> None:
+        async with asyncio.timeout(10), more:
+            await more.wait_for(lambda: len(what) >= count)
+
+    chance = random.Random(50)
+    async with proxying(server.port) as proxy:
+        backoff = Backoff(base=0.01, ceiling=0.02)
+        client = connect(f"ws://127.0.0.1:{proxy.port}/ws", token=token("ana"), backoff=backoff)
+        client.on_disconnect(drop)
+        async with client:
+            room = await client.subscribe("numbers:drops")
+            room.on("number", hear)
+            for start in range(0, 1000, 20):
+                publishing = asyncio.create_task(
+                    post(f"{server.url}/numbers/drops/{start}/{start + 20}", token("luis"))
+                )
+                # Dropped anywhere in the twenty: after the first, between, and after the last.
+                await at_least(start + chance.randint(1, 20), heard)
+                proxy.cut()
+                assert await publishing == 204
+            await at_least(1000, heard)
+            await at_least(50, drops)
+            assert room.recovered is True
+    assert all(drop.reconnecting for drop in drops[:50])
+    assert heard == list(range(1000))
+
+
+async def test_a_foreign_origin_is_refused_with_403_and_ones_own_is_not(
+    server: Server, token: Token
+) -> None:
+    for origin in (
+        "https://evil.example",
+        "null",
+        f"http://127.0.0.1:{server.port}.evil.example",
+        f"https://127.0.0.1:{server.port}",
+    ):
+        with pytest.raises(InvalidStatus) as refused:
+            async with opened(server, token("ana"), origin=origin):
+                pass
+        assert refused.value.response.status_code == 403
+    async with opened(server, token("ana"), origin=server.url):
+        pass
+    assert "QUART_REALTIME_ALLOWED_ORIGINS" in "".join(server.log)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("", "bad_request"),
+        ("null", "bad_request"),
+        ("[" * 60_000, "bad_request"),
+        ('{"type": "request", "id": true}', "bad_request"),
+        ('{"type": "nonsense", "id": "1"}', "bad_request"),
+        (
+            '{"type": "request", "id": "1", "resource": "r", "payload": {"action": "a"}}',
+            "not_found",
+        ),
+        (
+            '{"type": "request", "id": "1", "resource": "r", "payload": {"action": 1e400}}',
+            "bad_request",
+        ),
+        ('{"type": "subscribe", "id": "1", "payload": {"rooms": ["a\\u0000b"]}}', "bad_request"),
+        (
+            '{"type": "request", "id": "1", "resource": "bugs", "payload": {"action": "raise"}}',
+            "internal_error",
+        ),
+    ],
+)
+async def test_what_is_wrong_gets_its_error_and_the_connection_lives(
+    server: Server, token: Token, message: str, code: str
+) -> None:
+    async with opened(server, token("ana")) as socket:
+        error = await ask(socket, message)
+        assert (error["type"], error["payload"]["code"]) == ("error", code)
+        assert "secret" not in json.dumps(error)
+        assert await ask(socket, {"type": "ping"}) == {"type": "pong"}
+    if code == "internal_error":
+        assert "LookupError: a secret of the server" in "".join(server.log)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"), [("x" * 65_537, 1009), (b"binary", 4501), (b"", 4501)]
+)
+async def test_what_can_not_be_answered_closes(
+    server: Server, token: Token, message: str | bytes, code: int
+) -> None:
+    async with opened(server, token("ana")) as socket:
+        await socket.send(message)
+        assert await close_code(socket) == code
+
+
+async def test_a_flood_is_refused_then_closed_and_nobody_else_notices(token: Token) -> None:
+    with serving(APP) as server:
+        async with (
+            opened(server, token("ana")) as flooding,
+            opened(server, token("luis")) as other,
+        ):
+            reading = asyncio.create_task(close_code(flooding))
+            try:
+                for number in range(5000):
+                    await flooding.send(json.dumps({"type": "ping", "id": str(number)}))
+            except ConnectionClosed:
+                pass
+            assert await reading == 4006
+            assert await ask(other, {"type": "ping"}) == {"type": "pong"}
+
+
+async def test_a_token_that_ends_while_connected_asks_for_a_fresh_one(
+    server: Server, token: Token
+) -> None:
+    async with opened(server, token("ana", seconds=1)) as socket:
+        assert (await read(socket))["payload"]["reconnect"] is True
+        assert await close_code(socket) == 4001
+
+
+async def test_no_token_appears_in_the_servers_log(server: Server, token: Token) -> None:
+    good, bad = token("ana"), token("ana", seconds=-10)
+    async with opened(server, good) as socket:
+        await ask(socket, {"type": "auth", "id": "1", "payload": {"token": bad}})
+        await ask(socket, {"type": "auth", "id": "2", "payload": {"token": "x.y.z"}})
+    async with connect_socket(server.ws_url, subprotocols=["realtime.v1", f"bearer.{bad}"]) as late:
+        assert await close_code(late) == 4001
+    log = "".join(server.log)
+    assert good not in log
+    assert bad not in log
