@@ -20,11 +20,13 @@ from .errors import (
     RealtimeError,
     TokenRefused,
     Unauthorized,
+    Unavailable,
 )
 from .handshake import Handshake
 from .heartbeat import Heartbeat
 from .hub import Entry, Hub, rooms_of_login
-from .limits import RateLimiter, Slots
+from .jobs import Jobs
+from .limits import RateLimiter
 from .models import dump
 from .protocol import (
     Answer,
@@ -48,7 +50,6 @@ logger = logging.getLogger("quart_realtime")
 
 CLOSE_GRACE = 2.0
 """For how many seconds a client may take to answer a close."""
-WAITING_REQUESTS = 100
 MALFORMED_FRAMES = 10
 """How many malformed messages a connection may send on end."""
 MAX_REASON_BYTES = 123
@@ -110,8 +111,7 @@ class Connection:
         self._greeted = False
         self._close_code: int | None = None
         self._reading: asyncio.Timeout | None = None
-        self._ids: set[str] = set()
-        self._slots = Slots(self._settings.max_requests, WAITING_REQUESTS)
+        self._jobs = Jobs(self._settings.max_requests, services.spawn, self._send_error)
         self._subscriptions = Subscriptions(
             self, services.hub, services, self._settings.send_buffer // 2
         )
@@ -152,16 +152,17 @@ class Connection:
         if self._greeting is not None:
             self._greeting.append(entry)
         else:
-            self._send_notice("room_joined", position_payload(entry.recovery.position))
+            self._send_notice(protocol.ROOM_JOINED, position_payload(entry.recovery.position))
             entry.open()
 
     async def leave(self, room: str) -> None:
         """Take the connection out of *room*, and tell the client."""
         if await self._subscriptions.withdraw(room):
-            self._send_notice("room_left", {"room": room})
+            self._send_notice(protocol.ROOM_LEFT, {"room": room})
 
     async def send(self, event: str, data: Any) -> None:
         """Send an event to this connection alone; it is in no room's history."""
+        protocol.check_event_name(event)
         self._send_notice(event, data)
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
@@ -188,13 +189,15 @@ class Connection:
 
     def lose_place(self) -> None:
         """Close, so that the client resumes from its positions."""
-        wait = round(self._settings.retry_after * 1000)
-        self._close_soon(CloseCode.RESYNC, "events were lost", retry_after_ms=wait)
+        self._come_back(CloseCode.RESYNC, "events were lost")
 
     def restart(self) -> None:
         """Close, so that the client comes back to whoever serves next."""
+        self._come_back(CloseCode.RESTART, "the server is stopping")
+
+    def _come_back(self, code: CloseCode, reason: str) -> None:
         wait = round(self._settings.retry_after * 1000)
-        self._close_soon(CloseCode.RESTART, "the server is stopping", retry_after_ms=wait)
+        self._close_soon(code, reason, retry_after_ms=wait)
 
     def send_away(self, reason: str) -> None:
         """Close, for good: the app wishes it."""
@@ -228,7 +231,7 @@ class Connection:
         self._phase = State.CLOSING
         if self._alarm is not None:
             self._alarm.cancel()
-        self._slots.clear()
+        self._jobs.clear()
         self._transport.abort()
         self._services.limiter.forget(self.id)
         await self._services.hub.detach(self)
@@ -244,7 +247,7 @@ class Connection:
             return
         self._phase = State.CLOSING
         self._close_code = code
-        self._slots.clear()
+        self._jobs.clear()
         logger.info("closing connection %s of %r: %s %s", self.id, self.user_id, int(code), reason)
         self._transport.send(protocol.closing_frame(code, retry_after_ms))
         self._services.spawn(self._close(code, reason))
@@ -342,31 +345,13 @@ class Connection:
                 self._offer(message.id, lambda: self._request(message))
 
     def _offer(self, frame_id: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Have *work* answer *frame_id*, in its turn and in a context of its own."""
-        if frame_id in self._ids:
-            self._send_error(frame_id, Conflict("a request with this id is in flight"))
-            return
-
-        def start() -> None:
-            # Nothing that one request leaves in its context may carry over to the next.
-            self._services.spawn(self._work(frame_id, work), Context())
-
-        self._ids.add(frame_id)
-        if not self._slots.offer(start):
-            self._ids.discard(frame_id)
-            self._limited(frame_id, RateLimited(1.0))
-
-    async def _work(self, frame_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Have *work* answer *frame_id*, in its turn."""
         try:
-            await work()
-        except RealtimeError as error:
+            self._jobs.offer(frame_id, work)
+        except RateLimited as error:
+            self._limited(frame_id, error)
+        except Conflict as error:
             self._send_error(frame_id, error)
-        except Exception:
-            logger.exception("answering %r on connection %s failed", frame_id, self.id)
-            self._send_error(frame_id, InternalError())
-        finally:
-            self._ids.discard(frame_id)
-            self._slots.done()
 
     async def _request(self, request: Request) -> None:
         answer = await self._services.answer(self, request)
@@ -379,30 +364,39 @@ class Connection:
     async def _log_in(self, token: str, frame_id: str | None) -> None:
         """Log in by *token*, of the handshake or of the ``auth`` message *frame_id*."""
         try:
-            identity = await self._services.authenticate(token)
+            self._accept_token(await self._services.authenticate(token))
+            await self._greet(frame_id)
         except TokenRefused as error:
             self._refuse_token(error, frame_id)
-            return
-        self._accept_token(identity)
-        self._phase = State.OPEN
-        limit = self._settings.max_connections_per_user
-        if await self._services.hub.attach(self, identity.user_id) > limit:
-            self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
-            return
-        self._greeting = []
-        try:
-            for room in rooms_of_login(identity.user_id):
-                await self.join(room)
-            self._greeted = True
-            await self._services.greet(self)
+        except Unavailable as error:
+            self._send_error(frame_id, error)
+            self._come_back(CloseCode.TRY_LATER, str(error))
         except RealtimeError as error:
             self._send_error(frame_id, error)
             self._close_soon(CloseCode.DISCONNECTED, str(error))
-            return
-        self._finish_greeting(frame_id, identity.expires_at)
+        except Exception:
+            logger.exception("logging in on connection %s failed", self.id)
+            self._send_error(frame_id, InternalError())
+            self._close_soon(CloseCode.INTERNAL_ERROR, "logging in failed")
 
-    def _finish_greeting(self, frame_id: str | None, expires_at: float | None) -> None:
+    async def _greet(self, frame_id: str | None) -> None:
+        """Take the user in, run the app's hooks, and only then tell the client."""
+        self._phase = State.OPEN
+        user_id = self.user_id or ""
+        limit = self._settings.max_connections_per_user
+        if await self._services.hub.attach(self, user_id) > limit:
+            self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
+            return
+        self._greeting = []
+        for room in rooms_of_login(user_id):
+            await self.join(room)
+        self._greeted = True
+        await self._services.greet(self)
+        self._finish_greeting(frame_id)
+
+    def _finish_greeting(self, frame_id: str | None) -> None:
         """Tell the client that it is connected, and only then what has happened meanwhile."""
+        expires_at = None if self.identity is None else self.identity.expires_at
         if frame_id is not None:
             told = {"user_id": self.user_id, "expires_at": expires_at}
             self._answer(protocol.response_frame(frame_id, told))
@@ -412,6 +406,7 @@ class Connection:
             "user_id": self.user_id,
             "ping_interval": self._settings.ping_interval,
             "idle_timeout": self._settings.idle_timeout,
+            "max_message_size": self._settings.max_message_size,
             "expires_at": expires_at,
             "rooms": [
                 position_payload(item.recovery.position)
@@ -447,6 +442,9 @@ class Connection:
                 await self._services.authenticate(self.identity.token)
             except TokenRefused as error:
                 self._refuse_token(error, None)
+            except Exception:
+                # Not knowing is no reason to throw somebody out; the next check will tell.
+                logger.exception("looking at the token of connection %s again failed", self.id)
 
     def _refuse_token(self, error: TokenRefused, frame_id: str | None) -> None:
         self._send_error(frame_id, error)

@@ -28,7 +28,7 @@ from .emissions import arguments_of, check_template, data_of, rooms_of
 from .errors import RealtimeError, SetupError
 from .handshake import Handshake, origin_is_allowed
 from .models import to_builtins
-from .protocol import HistoryPolicy
+from .protocol import HistoryPolicy, check_event_name
 from .registry import (
     AnyFunction,
     Emission,
@@ -149,7 +149,7 @@ class Realtime:
             schema: What its data must be: any type that msgspec or pydantic checks.
             room: Where it goes unless told otherwise, as in :meth:`emits`.
         """
-        _check_room(name, room)
+        _check_event(name, room)
         self._registry.add_event(EventType(name, schema, room))
 
     def emits(
@@ -175,7 +175,7 @@ class Realtime:
             when: Called with the view's result; the event goes out if it returns true.
             others_only: Whether the connection that caused it is left out.
         """
-        _check_room(event, room)
+        _check_event(event, room)
 
         def wrap(function: F) -> F:
             @wraps(function)
@@ -225,8 +225,10 @@ class Realtime:
         Raises:
             InvalidPayload: the data isn't what is declared for the event.
             EmissionError: the room's template can't be filled from the data.
+            ValueError: that can't name an event.
             BrokerUnavailable: it did not go out.
         """
+        check_event_name(event)
         runtime = self._runtime()
         source = self._registry.rooms_of_event(event, room)
         rooms = rooms_of(source, to_builtins(data), {})
@@ -341,7 +343,11 @@ def runtime_of(app: Quart) -> Runtime:
         raise SetupError("This app has no Realtime: call Realtime(app).") from None
 
 
-def _check_room(event: str, room: RoomSource) -> None:
+def _check_event(event: str, room: RoomSource) -> None:
+    try:
+        check_event_name(event)
+    except ValueError as error:
+        raise SetupError(f"An event can't be declared so: {error}.") from None
     templates: Iterable[Any] = ()
     if isinstance(room, str):
         templates = [room]

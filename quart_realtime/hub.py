@@ -15,7 +15,16 @@ from attrs import define, field
 from .broker import Broker, Presence, Recovery
 from .errors import RealtimeError
 from .models import dump
-from .protocol import EVERYONE, Event, Frame, HistoryPolicy, Position, event_frame
+from .protocol import (
+    EVERYONE,
+    PRESENCE_JOIN,
+    PRESENCE_LEAVE,
+    Event,
+    Frame,
+    HistoryPolicy,
+    Position,
+    event_frame,
+)
 from .registry import HistoryPolicies
 
 logger = logging.getLogger("quart_realtime")
@@ -209,12 +218,12 @@ class Hub:
     async def _appear(self, room: str, subscriber: Subscriber) -> None:
         user_id = self._user_ids.get(subscriber.id)
         if user_id is not None and await self.broker.enter(room, user_id, subscriber.id) == 1:
-            await self._tell_presence("presence_join", room, user_id, subscriber)
+            await self._tell_presence(PRESENCE_JOIN, room, user_id, subscriber)
 
     async def _vanish(self, room: str, subscriber: Subscriber) -> None:
         user_id = self._user_ids.get(subscriber.id)
         if user_id is not None and await self.broker.exit(room, user_id, subscriber.id) == 0:
-            await self._tell_presence("presence_leave", room, user_id, subscriber)
+            await self._tell_presence(PRESENCE_LEAVE, room, user_id, subscriber)
 
     async def _tell_presence(
         self, kind: str, room: str, user_id: str, subscriber: Subscriber

@@ -22,6 +22,13 @@ BEARER_PREFIX = "bearer."
 EVERYONE = "everyone"
 """The room that each logged-in connection is in; an event without a room goes there."""
 
+PRESENCE_JOIN = "presence_join"
+PRESENCE_LEAVE = "presence_leave"
+ROOM_JOINED = "room_joined"
+ROOM_LEFT = "room_left"
+RESERVED_EVENTS = frozenset({PRESENCE_JOIN, PRESENCE_LEAVE, ROOM_JOINED, ROOM_LEFT})
+"""Events of the server's own, by which clients keep track of rooms."""
+
 MAX_ID_LENGTH = 64
 MAX_ROOM_LENGTH = 256
 MAX_OFFSET = 2**53 - 1
@@ -316,6 +323,14 @@ def _too_deep(data: bytes) -> bool:
 def is_room_name(value: object) -> bool:
     """Tell whether *value* can name a room: 1 to 256 printable characters."""
     return _is_name(value, MAX_ROOM_LENGTH)
+
+
+def check_event_name(name: object) -> None:
+    """Raise ValueError unless *name* can name an event of the app's."""
+    if not _is_name(name, MAX_ROOM_LENGTH):
+        raise ValueError(f"{name!r} can't name an event: write 1 to 256 printable characters")
+    if name in RESERVED_EVENTS:
+        raise ValueError(f"the event {name!r} is the server's own: choose another name")
 
 
 def _is_name(value: object, longest: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +20,7 @@ from quart_jwt_extended import (
     jwt_required,
 )
 
-from quart_realtime import CloseCode, Conflict, Realtime, current_connection
+from quart_realtime import CloseCode, Conflict, Realtime, Unavailable, current_connection
 from quart_realtime.client_types import RealtimeError
 from quart_realtime.testing import HandshakeRefused, realtime_client
 
@@ -372,3 +373,62 @@ async def test_a_refresh_token_is_no_access_token() -> None:
         refresh = create_refresh_token("ana")
     async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{refresh}"]) as client:
         assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_a_login_that_fails_by_a_bug_is_logged_and_the_client_comes_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = make_app()
+    Realtime(app)
+
+    def load_user(identity: str) -> Any:
+        raise LookupError("a secret of the server")
+
+    app.extensions["quart-jwt-extended"].user_loader_callback_loader(load_user)
+    good = await token(app)
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as client:
+        error = await client.receive("error")
+        assert error["payload"]["code"] == "internal_error"
+        assert "secret" not in str(error)
+        assert (await client.receive("closing"))["payload"]["reconnect"] is True
+        assert await client.wait_closed() == CloseCode.INTERNAL_ERROR
+    assert "LookupError" in caplog.text
+
+
+async def test_a_login_that_lacks_something_for_now_is_told_when_to_come_back() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.on_connect
+    async def needs_more(connection: Any) -> None:
+        raise Unavailable("the directory is away")
+
+    good = await token(app)
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as client:
+        assert (await client.receive("error"))["payload"]["code"] == "unavailable"
+        closing = (await client.receive("closing"))["payload"]
+        assert closing == {"code": "try_later", "reconnect": True, "retry_after_ms": 5000}
+        assert await client.wait_closed() == CloseCode.TRY_LATER
+
+
+async def test_not_being_able_to_look_at_a_token_again_throws_nobody_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = make_app(PING_INTERVAL=0.05)
+    Realtime(app)
+    looked = asyncio.Event()
+    fail = False
+
+    def load_user(identity: str) -> Any:
+        if fail:
+            looked.set()
+            raise LookupError("the database is away")
+        return identity
+
+    app.extensions["quart-jwt-extended"].user_loader_callback_loader(load_user)
+    async with realtime_client(app, user_id="ana") as client:
+        fail = True
+        await asyncio.wait_for(looked.wait(), 2)
+        await client.send({"type": "ping"})
+        assert await client.receive() == {"type": "pong"}
+    assert "looking at the token" in caplog.text

@@ -381,3 +381,19 @@ def test_a_room_template_that_can_not_be_read_is_refused_at_once(
         realtime.emits("done", room=room)
     with pytest.raises(SetupError, match="can't be read"):
         realtime.event("done", room=room)
+
+
+@pytest.mark.parametrize("name", ["presence_join", "room_left", "", "with\nbreak", "x" * 257])
+async def test_an_event_can_not_have_a_name_of_the_servers_own_or_none(
+    app: Quart, realtime: Realtime, name: str
+) -> None:
+    with pytest.raises(SetupError):
+        realtime.emits(name, room="board")
+    with pytest.raises(SetupError):
+        realtime.event(name)
+    with pytest.raises(ValueError, match="event"):
+        await realtime.notify(name, {}, room="board")
+    async with realtime_client(app, user_id="ana"):
+        (connection,) = realtime.connections()
+        with pytest.raises(ValueError, match="event"):
+            await connection.send(name, {})

@@ -41,6 +41,7 @@ async def test_the_greeting_tells_what_a_client_must_know(app: Quart) -> None:
         "protocol",
         "ping_interval",
         "idle_timeout",
+        "max_message_size",
         "expires_at",
         "rooms",
     }

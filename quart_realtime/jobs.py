@@ -1,0 +1,78 @@
+"""The requests of one connection that are in flight, or wait for their turn."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+from .errors import Conflict, InternalError, RateLimited, RealtimeError
+from .limits import Slots
+
+logger = logging.getLogger("quart_realtime")
+
+WAITING = 100
+"""How many requests of a connection may wait while as many as may do run."""
+RETRY_AFTER = 1.0
+"""After how many seconds to try again when even the waiting places are taken."""
+
+
+class Spawn(Protocol):
+    """Runs work in a task that outlives the connection."""
+
+    def __call__(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
+        """Run *work*."""
+
+
+class Jobs:
+    """Runs so many jobs at once, each under an id that is taken until it has been answered.
+
+    Args:
+        running: How many may run at once; :data:`WAITING` more may wait.
+        spawn: Runs a job.
+        send_error: Answers an id with the error that its job ended in.
+    """
+
+    def __init__(
+        self, running: int, spawn: Spawn, send_error: Callable[[str, RealtimeError], None]
+    ) -> None:
+        self._slots = Slots(running, WAITING)
+        self._spawn = spawn
+        self._send_error = send_error
+        self._ids: set[str] = set()
+
+    def offer(self, job_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Have *work* done, in its turn and in a context of its own.
+
+        Raises:
+            Conflict: a job of that id is in flight.
+            RateLimited: too many wait already.
+        """
+        if job_id in self._ids:
+            raise Conflict("a request with this id is in flight")
+
+        def start() -> None:
+            # Nothing that one request leaves in its context may carry over to the next.
+            self._spawn(self._run(job_id, work), Context())
+
+        self._ids.add(job_id)
+        if not self._slots.offer(start):
+            self._ids.discard(job_id)
+            raise RateLimited(RETRY_AFTER)
+
+    async def _run(self, job_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except RealtimeError as error:
+            self._send_error(job_id, error)
+        except Exception:
+            logger.exception("answering %r failed", job_id)
+            self._send_error(job_id, InternalError())
+        finally:
+            self._ids.discard(job_id)
+            self._slots.done()
+
+    def clear(self) -> None:
+        """Forget the jobs that wait; those that run go on."""
+        self._slots.clear()
