@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
-from .errors import Conflict
+from .errors import BrokerUnavailable, Conflict
 from .protocol import Event, HistoryPolicy, Position
 
 
@@ -102,8 +102,12 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def exit(self, room: str, user_id: str, connection_id: str) -> int:
-        """Strike it off again and return how many of the user's are left."""
+    async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
+        """Strike it off again.
+
+        Returns:
+            How many connections of the user are left there; None where it wasn't there.
+        """
 
     @abstractmethod
     async def present(self, room: str) -> list[Presence]:
@@ -213,7 +217,9 @@ class MemoryBroker(Broker):
         """Let go of everything; nothing is delivered afterwards."""
         self._listener = None
         for once in self._once.values():
-            once.answer.cancel()
+            if not once.answer.done():
+                once.answer.set_exception(BrokerUnavailable("the broker has stopped"))
+                once.answer.exception()  # Looked at, in case that nobody waits for it.
         self._once.clear()
 
     async def subscribe(self, room: str) -> None:
@@ -274,10 +280,12 @@ class MemoryBroker(Broker):
         connections.add(connection_id)
         return len(connections)
 
-    async def exit(self, room: str, user_id: str, connection_id: str) -> int:
-        """Strike it off again and return how many of the user's are left."""
+    async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
+        """Strike it off again."""
         users = self._present.get(room, {})
         connections = users.get(user_id, set())
+        if connection_id not in connections:
+            return None
         connections.discard(connection_id)
         if not connections:
             users.pop(user_id, None)

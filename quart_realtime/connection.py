@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import Any, Protocol
 from uuid import uuid4
 
-from . import protocol
+from . import frames, protocol
 from .auth import Identity
 from .errors import (
     Conflict,
@@ -22,6 +22,7 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
+from .frames import Answer, Frame
 from .handshake import Handshake
 from .heartbeat import Heartbeat
 from .hub import Entry, Hub, rooms_of_login
@@ -29,10 +30,8 @@ from .jobs import Jobs
 from .limits import RateLimiter
 from .models import dump
 from .protocol import (
-    Answer,
     Auth,
     CloseCode,
-    Frame,
     MalformedFrame,
     Message,
     Ping,
@@ -146,13 +145,14 @@ class Connection:
         """
         if self._phase is not State.OPEN:
             return
-        entry = await self._subscriptions.grant(room)
-        if entry is None:
-            return
+        await self._subscriptions.grant(room, self._tell_joined)
+
+    def _tell_joined(self, entry: Entry) -> None:
         if self._greeting is not None:
             self._greeting.append(entry)
         else:
-            self._send_notice(protocol.ROOM_JOINED, position_payload(entry.recovery.position))
+            told = position_payload(entry.recovery.position)
+            self._send_notice(protocol.ROOM_JOINED, told)
             entry.open()
 
     async def leave(self, room: str) -> None:
@@ -249,7 +249,7 @@ class Connection:
         self._close_code = code
         self._jobs.clear()
         logger.info("closing connection %s of %r: %s %s", self.id, self.user_id, int(code), reason)
-        self._transport.send(protocol.closing_frame(code, retry_after_ms))
+        self._transport.send(frames.closing_frame(code, retry_after_ms))
         self._services.spawn(self._close(code, reason))
 
     async def _close(self, code: int, reason: str) -> None:
@@ -268,14 +268,14 @@ class Connection:
         self._transport.send(frame)
 
     def _send_notice(self, kind: str, data: Any) -> None:
-        frame = protocol.event_frame(protocol.Event(kind, dump(data), protocol.EVERYONE))
+        frame = frames.event_frame(protocol.Event(kind, dump(data), protocol.EVERYONE))
         if self._greeting is not None:
             self._greeting.append(frame)
         else:
             self._answer(frame)
 
     def _send_error(self, frame_id: str | None, error: RealtimeError) -> None:
-        self._answer(protocol.error_frame(frame_id, error))
+        self._answer(frames.error_frame(frame_id, error))
 
     def _answer(self, frame: Frame) -> None:
         if self._phase is not State.CLOSING:
@@ -329,7 +329,7 @@ class Connection:
     async def _handle(self, message: Message) -> None:
         match message:
             case Ping():
-                self._send(protocol.pong_frame(message.id))
+                self._send(frames.pong_frame(message.id))
             case Pong():
                 self._heartbeat.answered_ping()
             case Auth() if self._phase is State.CONNECTING:
@@ -399,7 +399,7 @@ class Connection:
         expires_at = None if self.identity is None else self.identity.expires_at
         if frame_id is not None:
             told = {"user_id": self.user_id, "expires_at": expires_at}
-            self._answer(protocol.response_frame(frame_id, told))
+            self._answer(frames.response_frame(frame_id, told))
         greeting, self._greeting = self._greeting or [], None
         payload = {
             "connection_id": self.id,
@@ -414,7 +414,7 @@ class Connection:
                 if isinstance(item, Entry)
             ],
         }
-        self._answer(protocol.connected_frame(payload))
+        self._answer(frames.connected_frame(payload))
         for item in greeting:
             if isinstance(item, Entry):
                 item.open()
@@ -428,7 +428,7 @@ class Connection:
             raise Unauthorized("this connection belongs to another user: open a new one")
         self._accept_token(identity)
         told = {"user_id": self.user_id, "expires_at": identity.expires_at}
-        self._answer(protocol.response_frame(message.id, told))
+        self._answer(frames.response_frame(message.id, told))
 
     def _accept_token(self, identity: Identity) -> None:
         self.identity = identity
@@ -455,13 +455,13 @@ class Connection:
 
     async def _subscribe(self, message: Subscribe) -> None:
         def answer(payload: dict[str, Any]) -> None:
-            self._answer(protocol.response_frame(message.id, payload))
+            self._answer(frames.response_frame(message.id, payload))
 
         await self._subscriptions.subscribe(message.rooms, answer)
 
     async def _unsubscribe(self, message: Unsubscribe) -> None:
         def answer() -> None:
-            self._answer(protocol.response_frame(message.id, {"rooms": message.rooms}))
+            self._answer(frames.response_frame(message.id, {"rooms": message.rooms}))
 
         await self._subscriptions.unsubscribe(message.rooms, answer)
 
@@ -483,7 +483,7 @@ class Connection:
         self._alarm = self._loop.call_at(self._heartbeat.next_deadline(), self._check_time)
 
     def _ping(self) -> None:
-        self._answer(protocol.PING)
+        self._answer(frames.PING)
         if self._phase is State.OPEN and self._services.token_may_be_revoked():
             self._services.spawn(self._check_token())
 

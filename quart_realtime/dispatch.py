@@ -25,9 +25,10 @@ from .errors import (
     SetupError,
     Unauthorized,
 )
+from .frames import Answer
 from .limits import RateLimiter
-from .models import convert, dump, to_builtins
-from .protocol import Answer, Request
+from .models import check_type, convert, dump, to_builtins
+from .protocol import Request
 from .registry import AnyFunction, Handler, annotations_of, describe
 from .results import RouteError, error_of, is_success, value_of
 from .route_requests import RouteCaller
@@ -73,6 +74,7 @@ class NativeHandler:
                 )
             else:
                 expected = hints.get(parameter.name, Any)
+                _check_type(handler, parameter.name, expected)
                 self._parameters.append(_Parameter(parameter.name, expected, parameter.default))
 
     def bind(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -114,6 +116,17 @@ def _dotted(parameter: str, field: str) -> str:
     if parameter == WHOLE_PAYLOAD:
         return field
     return parameter if field == "payload" else f"{parameter}.{field}"
+
+
+def _check_type(handler: Handler, parameter: str, expected: Any) -> None:
+    try:
+        check_type(expected)
+    except TypeError as error:
+        raise SetupError(
+            f"{handler.name}: {describe(handler.function)} wants {parameter} as something that a "
+            f"request can't hold ({error}): annotate it with an attrs class, a dataclass, a "
+            "pydantic model or a builtin."
+        ) from None
 
 
 class Dispatcher:
@@ -199,7 +212,7 @@ class Dispatcher:
             async with asyncio.timeout(seconds) as limit:
                 return Answer(await self._run(connection, resolved, request))
         except Exception as error:
-            told = error_of(error)
+            told = await error_of(error)
             if told is not None:
                 return Answer.of_error(told)
             if limit.expired():

@@ -43,7 +43,7 @@ def fill(template: str, *sources: Any) -> str:
     for text, name, _, _ in _formatter.parse(template):
         filled += text
         if name is not None:
-            value = _look_up(name, sources)
+            value = to_builtins(_look_up(name, sources))
             if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
                 raise EmissionError(
                     f"room {template!r}: {{{name}}} is {value!r}, not text or a number"
@@ -68,6 +68,9 @@ _MISSING = object()
 def _member(value: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         return value.get(name, _MISSING)
+    # The members of text, numbers and lists are Python's, not the app's.
+    if type(value).__module__ == "builtins":
+        return _MISSING
     return getattr(value, name, _MISSING)
 
 
@@ -87,6 +90,8 @@ def rooms_of(source: RoomSource, data: Any, arguments: Mapping[str, Any]) -> lis
         return [EVERYONE]
     if callable(source):
         said = source(data)
+        if not isinstance(said, Iterable):
+            raise EmissionError(f"the room's callable returned {said!r}, not a room or a list")
         rooms = [said] if isinstance(said, str) else list(said)
     else:
         templates = [source] if isinstance(source, str) else source
@@ -122,13 +127,16 @@ def arguments_of(
     function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return a view's arguments by name, without the view object of a ``MethodView``."""
-    if not args:
-        return kwargs
+    signature = inspect.signature(function)
     try:
-        bound = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+        bound = signature.bind_partial(*args, **kwargs).arguments
     except TypeError:
         return kwargs
-    bound.pop("self", None)
-    extra = bound.pop("kwargs", {})
-    bound.pop("args", None)
-    return {**bound, **extra}
+    arguments: dict[str, Any] = {}
+    for name, value in bound.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            arguments |= value
+        elif kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
+            arguments[name] = value
+    return arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast
 from weakref import WeakSet
@@ -27,7 +27,7 @@ from .context import connection_or_none
 from .emissions import arguments_of, check_template, data_of, rooms_of
 from .errors import RealtimeError, SetupError
 from .handshake import Handshake, origin_is_allowed
-from .models import to_builtins
+from .models import check_type, to_builtins
 from .protocol import HistoryPolicy, check_event_name
 from .registry import (
     AnyFunction,
@@ -149,7 +149,13 @@ class Realtime:
             schema: What its data must be: any type that msgspec or pydantic checks.
             room: Where it goes unless told otherwise, as in :meth:`emits`.
         """
-        _check_event(name, room)
+        room = _checked_room(name, room)
+        try:
+            check_type(Any if schema is None else schema)
+        except TypeError as error:
+            raise SetupError(
+                f"The event {name!r} can't be checked against that: {error}."
+            ) from None
         self._registry.add_event(EventType(name, schema, room))
 
     def emits(
@@ -175,7 +181,7 @@ class Realtime:
             when: Called with the view's result; the event goes out if it returns true.
             others_only: Whether the connection that caused it is left out.
         """
-        _check_event(event, room)
+        room = _checked_room(event, room)
 
         def wrap(function: F) -> F:
             @wraps(function)
@@ -343,16 +349,15 @@ def runtime_of(app: Quart) -> Runtime:
         raise SetupError("This app has no Realtime: call Realtime(app).") from None
 
 
-def _check_event(event: str, room: RoomSource) -> None:
+def _checked_room(event: str, room: RoomSource) -> RoomSource:
+    """Check an event's name and its rooms' templates, and return the rooms."""
     try:
         check_event_name(event)
     except ValueError as error:
         raise SetupError(f"An event can't be declared so: {error}.") from None
-    templates: Iterable[Any] = ()
-    if isinstance(room, str):
-        templates = [room]
-    elif room is not None and not callable(room):
-        templates = room
+    if room is None or callable(room):
+        return room
+    templates = [room] if isinstance(room, str) else list(room)
     for template in templates:
         try:
             check_template(template)
@@ -361,6 +366,7 @@ def _check_event(event: str, room: RoomSource) -> None:
                 f"{event}: room {template!r} can't be read ({error}); write one such as "
                 '"conversation:{conversation_id}".'
             ) from None
+    return room if isinstance(room, str) else templates
 
 
 def _own_connection() -> str | None:

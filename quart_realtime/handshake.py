@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from quart.wrappers import Websocket
 from werkzeug.datastructures import Headers
 
 from .protocol import SUBPROTOCOL
+from .settings import split_origin
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _OF_THIS_HOP = frozenset(
     {
         "connection",
@@ -92,20 +91,8 @@ def origin_is_allowed(websocket: Websocket, allowed: str | Collection[str] | Non
         return True
     if len(origins) > 1:
         return False
-    if allowed is not None:
-        return origins[0].lower() in allowed
-    scheme = "https" if websocket.scheme == "wss" else "http"
-    own = _parts(f"{scheme}://{websocket.headers.get('Host', '')}")
-    return own is not None and _parts(origins[0]) == own
-
-
-def _parts(origin: str) -> tuple[str, str, int] | None:
-    """Split an origin into scheme, host and port; None where it is none."""
-    try:
-        url = urlsplit(origin)
-        port = url.port or _DEFAULT_PORTS[url.scheme]
-    except (ValueError, KeyError):
-        return None
-    if not url.hostname or url.path or url.query or url.fragment or "@" in url.netloc:
-        return None
-    return url.scheme, url.hostname.lower(), port
+    if allowed is None:
+        scheme = "https" if websocket.scheme == "wss" else "http"
+        allowed = [f"{scheme}://{websocket.headers.get('Host', '')}"]
+    origin = split_origin(origins[0])
+    return origin is not None and origin in {split_origin(one) for one in allowed}

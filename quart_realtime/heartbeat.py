@@ -11,7 +11,7 @@ from .protocol import CloseCode
 from .settings import Settings
 
 GRACE = 10.0
-"""How many seconds past a ping's turn a client that answers pings may be silent."""
+"""How many seconds past the ping interval a client that answers pings may be silent."""
 JITTER = 0.1
 """By what part a ping's turn may be early or late, so that not all come at once."""
 
@@ -77,7 +77,7 @@ class Heartbeat:
 
     def _silence_deadline(self) -> float:
         if self._answers_pings:
-            return self._heard + self._settings.ping_interval * (1 + JITTER) + GRACE
+            return self._heard + self._settings.ping_interval + GRACE
         return self._heard + self._settings.idle_timeout
 
     def _interval(self) -> float:

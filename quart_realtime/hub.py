@@ -10,20 +10,19 @@ from typing import Any, Protocol
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from attrs import define, field
+from attrs import define
 
 from .broker import Broker, Presence, Recovery
 from .errors import RealtimeError
+from .frames import Frame, event_frame
 from .models import dump
 from .protocol import (
     EVERYONE,
     PRESENCE_JOIN,
     PRESENCE_LEAVE,
     Event,
-    Frame,
     HistoryPolicy,
     Position,
-    event_frame,
 )
 from .registry import HistoryPolicies
 
@@ -58,30 +57,47 @@ class Subscriber(Protocol):
 
 @define(eq=False)
 class _Member:
-    """A subscriber in a room; while *held* is a list its live events wait there."""
+    """A subscriber in a room; while *held* is a list its live events wait there.
+
+    *present* tells whether the user has been made known to the room.
+    """
 
     subscriber: Subscriber
-    presence: bool
-    held: list[Event] | None = field(factory=list)
+    user_id: str | None
+    held: list[Event] | None = None
+    present: bool = False
+
+    def deliver(self, event: Event, frame: Frame) -> None:
+        if self.held is None:
+            self.subscriber.deliver(frame)
+        elif len(self.held) < HELD_EVENTS:
+            self.held.append(event)
+        else:
+            self.subscriber.lose_place()
+
+    def release(self, newest: int) -> None:
+        """Deliver what was held back and is past *newest*, and from now on all."""
+        held, self.held = self.held, None
+        for event in held or ():
+            if event.offset is None or event.offset > newest:
+                self.subscriber.deliver(event_frame(event))
 
 
 @define(eq=False)
 class Entry:
     """A join that has been decided; :meth:`open` lets the live events through.
 
-    Between the two the answer to the client is written, so that nothing overtakes it.
+    Between the two the answer to the client is written, so that nothing overtakes it. One entry of
+    a subscriber to a room is to be opened before the next is asked for.
     """
 
     recovery: Recovery
     _member: _Member
+    _told: int
 
     def open(self) -> None:
-        """Deliver what was held back and isn't in the recovery, and from now on all."""
-        held, self._member.held = self._member.held, None
-        newest = self.recovery.position.offset
-        for event in held or ():
-            if event.offset is None or event.offset > newest:
-                self._member.subscriber.deliver(event_frame(event))
+        """Deliver what was held back and the answer doesn't stand for, and from now on all."""
+        self._member.release(self._told)
 
 
 class Hub:
@@ -165,22 +181,29 @@ class Hub:
 
         """
         room = position.room
-        already = room in subscriber.rooms
-        member = await self._enter(subscriber, room, presence)
+        known = self._rooms.get(room, {}).get(subscriber.id)
+        member = known or await self._enter(subscriber, room)
+        member.held = [] if member.held is None else member.held
         try:
             recovery = await self.broker.recover(position, self._histories.of(room))
-            if presence and not already:
-                await self._appear(room, subscriber)
+            if presence and not member.present:
+                await self._appear(room, member)
         except BaseException:
-            if not already:
+            if known is None:
                 await self.leave(subscriber, room)
+            else:
+                member.release(0)
             raise
         if subscriber.id not in self._subscribers:
             # It ended while the broker was asked, too late for its detach to see this room.
             await self.leave(subscriber, room)
-        return Entry(recovery, member)
+        if self._rooms.get(room, {}).get(subscriber.id) is not member:
+            await self._vanish(room, member)
+        # Who was there already and asks for no history is owed what came meanwhile.
+        told = 0 if known and position.epoch is None else recovery.position.offset
+        return Entry(recovery, member, told)
 
-    async def _enter(self, subscriber: Subscriber, room: str, presence: bool) -> _Member:
+    async def _enter(self, subscriber: Subscriber, room: str) -> _Member:
         async with self._change(room):
             members = self._rooms.get(room)
             if members is None:
@@ -188,7 +211,8 @@ class Hub:
                 # that the next join tries again.
                 await self.broker.subscribe(room)
                 members = self._rooms[room] = {}
-            member = members[subscriber.id] = _Member(subscriber, presence)
+            user_id = self._user_ids.get(subscriber.id)
+            member = members[subscriber.id] = _Member(subscriber, user_id)
             subscriber.rooms.add(room)
             return member
 
@@ -198,12 +222,13 @@ class Hub:
         subscriber.rooms.discard(room)
         if member is None:
             return False
-        async with self._change(room):
-            if room in self._rooms and not self._rooms[room]:
-                del self._rooms[room]
-                await self.broker.unsubscribe(room)
-        if member.presence:
-            await self._vanish(room, subscriber)
+        try:
+            async with self._change(room):
+                if room in self._rooms and not self._rooms[room]:
+                    del self._rooms[room]
+                    await self.broker.unsubscribe(room)
+        finally:
+            await self._vanish(room, member)
         return True
 
     @asynccontextmanager
@@ -215,20 +240,24 @@ class Hub:
         async with lock:
             yield
 
-    async def _appear(self, room: str, subscriber: Subscriber) -> None:
-        user_id = self._user_ids.get(subscriber.id)
-        if user_id is not None and await self.broker.enter(room, user_id, subscriber.id) == 1:
-            await self._tell_presence(PRESENCE_JOIN, room, user_id, subscriber)
+    async def _appear(self, room: str, member: _Member) -> None:
+        if member.user_id is None:
+            return
+        # Noted before it is done: whoever leaves meanwhile has to undo it.
+        member.present = True
+        if await self.broker.enter(room, member.user_id, member.subscriber.id) == 1:
+            await self._tell_presence(PRESENCE_JOIN, room, member)
 
-    async def _vanish(self, room: str, subscriber: Subscriber) -> None:
-        user_id = self._user_ids.get(subscriber.id)
-        if user_id is not None and await self.broker.exit(room, user_id, subscriber.id) == 0:
-            await self._tell_presence(PRESENCE_LEAVE, room, user_id, subscriber)
+    async def _vanish(self, room: str, member: _Member) -> None:
+        if not member.present or member.user_id is None:
+            return
+        left = await self.broker.exit(room, member.user_id, member.subscriber.id)
+        if left == 0:
+            await self._tell_presence(PRESENCE_LEAVE, room, member)
 
-    async def _tell_presence(
-        self, kind: str, room: str, user_id: str, subscriber: Subscriber
-    ) -> None:
-        event = Event(kind, dump({"user_id": user_id}), room, exclude=subscriber.id)
+    async def _tell_presence(self, kind: str, room: str, member: _Member) -> None:
+        exclude = member.subscriber.id
+        event = Event(kind, dump({"user_id": member.user_id}), room, exclude=exclude)
         await self.broker.publish(event, NO_HISTORY)
 
     async def present(self, room: str) -> list[Presence]:
@@ -248,12 +277,10 @@ class Hub:
         for member in members.values():
             if member.subscriber.id == event.exclude:
                 continue
-            if member.held is None:
-                member.subscriber.deliver(frame)
-            elif len(member.held) < HELD_EVENTS:
-                member.held.append(event)
-            else:
-                member.subscriber.lose_place()
+            try:
+                member.deliver(event, frame)
+            except Exception:
+                logger.exception("delivering to %r failed; the others are served", member)
 
     async def command(self, **command: Any) -> None:
         """Carry out a command here, and have all other processes do so too.
@@ -268,18 +295,22 @@ class Hub:
 
     def obey(self, command: Mapping[str, Any]) -> None:
         """Carry out a command of another process."""
-        if command.get("node") != self.node:
-            self._spawn(self._carry_out(command))
+        if command.get("node") == self.node:
+            return
+        if not all(isinstance(command.get(name), str) for name in ("do", "user_id")):
+            logger.warning("a command that makes no sense was ignored: %r", command)
+            return
+        self._spawn(self._carry_out(command))
 
     async def _carry_out(self, command: Mapping[str, Any]) -> None:
         for subscriber in list(self._users.get(command["user_id"], {}).values()):
             match command["do"]:
                 case "disconnect":
-                    subscriber.send_away(command["reason"])
+                    subscriber.send_away(str(command.get("reason", "")))
                 case "join":
-                    await subscriber.join(command["room"])
+                    await subscriber.join(str(command.get("room", "")))
                 case "leave":
-                    await subscriber.leave(command["room"])
+                    await subscriber.leave(str(command.get("room", "")))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

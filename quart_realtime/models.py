@@ -11,7 +11,7 @@ import msgspec
 
 from .errors import InvalidPayload
 
-__all__ = ["convert", "dump", "dump_as", "field_errors", "to_builtins"]
+__all__ = ["check_type", "convert", "dump", "dump_as", "field_errors", "to_builtins"]
 
 _PATH = re.compile(r"^(?P<what>.*) - at `\$?(?P<path>[^`]*)`$", re.DOTALL)
 
@@ -93,6 +93,18 @@ def _convert_pydantic(value: Any, expected: Any) -> Any:
     return sys.modules["pydantic"].TypeAdapter(expected).validate_python(value)
 
 
+def check_type(expected: Any) -> None:
+    """Raise TypeError where no JSON value can be converted to the type *expected*."""
+
+    def hook(part: Any) -> dict[str, Any]:
+        if _is_pydantic_type(part):
+            return {}
+        raise TypeError(f"{part!r} is no type that JSON can be read as")
+
+    if expected is not Any and not _is_pydantic_type(expected):
+        msgspec.json.schema(expected, schema_hook=hook)
+
+
 def field_errors(error: BaseException) -> dict[str, str]:
     """Name the fields that a validation error of msgspec or pydantic complains of.
 
@@ -100,25 +112,29 @@ def field_errors(error: BaseException) -> dict[str, str]:
         error: The error, or one that was raised because of it.
 
     Returns:
-        What is wrong, by the field's dotted name; the name is ``payload`` for the value as a
-        whole.
-
+        What is wrong, by the field's dotted name, ``points.1.x``, where a star stands for any key
+        of a dictionary; the name is ``payload`` for the value as a whole.
     """
+    match = _PATH.match(str(error))
+    what, path = (match["what"], _dotted(match["path"])) if match else (str(error), "")
     # msgspec wraps what pydantic raises inside of it.
     source = error.__cause__ if hasattr(error.__cause__, "errors") else error
     listed: Callable[[], list[dict[str, Any]]] | None = getattr(source, "errors", None)
     if callable(listed):
+        path = path if source is not error else ""
         return {
-            ".".join(str(part) for part in item["loc"]) or "payload": item["msg"]
-            for item in listed()
+            _joined(path, *(str(part) for part in item["loc"])): item["msg"] for item in listed()
         }
-    match = _PATH.match(str(error))
-    if match is None:
-        return {_missing_field(str(error)) or "payload": str(error)}
-    path = match["path"].removeprefix(".")
-    missing = _missing_field(match["what"])
-    name = ".".join(part for part in (path, missing) if part)
-    return {name or "payload": match["what"]}
+    return {_joined(path, _missing_field(what) or ""): what}
+
+
+def _dotted(path: str) -> str:
+    """Turn msgspec's ``.points[1].x`` into ``points.1.x``."""
+    return re.sub(r"\[(.*?)\]", r".\1", path.replace("[...]", "[*]")).strip(".")
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part) or "payload"
 
 
 def _missing_field(what: str) -> str | None:

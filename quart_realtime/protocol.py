@@ -1,20 +1,21 @@
-"""The wire, version 1: frames, close codes and the states of a connection.
+"""The wire, version 1: what clients send, close codes, and the states of a connection.
 
-Pure functions over text and values: nothing here reads a socket or knows Quart.
+Pure functions over text and values: nothing here reads a socket or knows Quart. What the server
+sends is in :mod:`quart_realtime.frames`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
-from functools import cached_property
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import msgspec
 from attrs import field, frozen
 
-from .errors import BadRequest, RealtimeError
+from .errors import BadRequest
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "realtime.v1"
@@ -31,6 +32,7 @@ RESERVED_EVENTS = frozenset({PRESENCE_JOIN, PRESENCE_LEAVE, ROOM_JOINED, ROOM_LE
 
 MAX_ID_LENGTH = 64
 MAX_ROOM_LENGTH = 256
+_SHORT_TEXT = f"a string of 1 to {MAX_ID_LENGTH} printable characters"
 MAX_OFFSET = 2**53 - 1
 """The largest whole number that every JSON reader keeps exact (RFC 8259, section 6)."""
 MAX_DEPTH = 128
@@ -189,26 +191,6 @@ TRANSITIONS: Mapping[State, Mapping[type[Message], State]] = {
 """Which messages a state takes, and the state it is in once they have succeeded."""
 
 
-class Frame:
-    """One finished text frame: encoded once, sent to any number of sockets."""
-
-    __slots__ = ("__dict__", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __repr__(self) -> str:
-        return f"Frame({self.text!r})"
-
-    @cached_property
-    def text(self) -> str:
-        """The frame's JSON text."""
-        return self.data.decode()
-
-
 @frozen
 class Event:
     """Something that happened, as the members of a room are told.
@@ -253,7 +235,6 @@ class _Envelope(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
-_encoder = msgspec.json.Encoder()
 
 
 def decode(text: str | bytes) -> Message:
@@ -268,14 +249,14 @@ def decode(text: str | bytes) -> Message:
 
     """
     envelope = _read_envelope(text)
-    frame_id = envelope.id if _is_name(envelope.id, MAX_ID_LENGTH) else None
+    frame_id = envelope.id if is_short_name(envelope.id) else None
     try:
         read = _READERS.get(envelope.type) if isinstance(envelope.type, str) else None
         if read is None:
             known = ", ".join(_READERS)
             raise MalformedFrame(f"type must be one of {known}")
         if envelope.id is not None and frame_id is None:
-            raise MalformedFrame(f"id must be a string of 1 to {MAX_ID_LENGTH} characters")
+            raise MalformedFrame(f"id must be {_SHORT_TEXT}")
         return read(envelope)
     except MalformedFrame as error:
         error.id = frame_id
@@ -292,32 +273,30 @@ def _read_envelope(text: str | bytes) -> _Envelope:
         raise MalformedFrame(f"not a JSON object: {error}") from None
 
 
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_INNERMOST = re.compile(rb"\[\]|\{\}")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
 def _too_deep(data: bytes) -> bool:
     """Tell whether *data* nests too deep for Python's own JSON reader further on.
 
-    Counting brackets settles it for nearly every message; only the rest is walked through.
+    Counting brackets settles it for nearly every message. For the rest the innermost pairs are
+    taken out, all at once, as often as the depth allows: whatever is left then was deeper.
     """
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
-    depth = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif byte in b"]}":
-            depth -= 1
-    return False
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            break
+        brackets = _INNERMOST.sub(b"", brackets)
+    return bool(brackets)
+
+
+def is_short_name(value: object) -> bool:
+    """Tell whether *value* can be an id, a key, a resource or an action: 1 to 64 characters."""
+    return _is_name(value, MAX_ID_LENGTH)
 
 
 def is_room_name(value: object) -> bool:
@@ -339,7 +318,7 @@ def _is_name(value: object, longest: int) -> bool:
 
 def _required_id(envelope: _Envelope) -> str:
     if envelope.id is None:
-        raise MalformedFrame(f"id is missing: a string of 1 to {MAX_ID_LENGTH} characters")
+        raise MalformedFrame(f"id is missing: {_SHORT_TEXT}")
     return str(envelope.id)
 
 
@@ -353,12 +332,12 @@ def _read_request(envelope: _Envelope) -> Request:
     request_id = _required_id(envelope)
     payload = dict(_payload(envelope))
     action = payload.pop("action", None)
-    if not _is_name(envelope.resource, MAX_ID_LENGTH):
+    if not is_short_name(envelope.resource):
         raise MalformedFrame("resource must be a string, such as 'messages'")
-    if not _is_name(action, MAX_ID_LENGTH):
+    if not is_short_name(action):
         raise MalformedFrame("payload.action must be a string, such as 'get_all'")
-    if envelope.key is not None and not _is_name(envelope.key, MAX_ID_LENGTH):
-        raise MalformedFrame(f"key must be a string of 1 to {MAX_ID_LENGTH} characters")
+    if envelope.key is not None and not is_short_name(envelope.key):
+        raise MalformedFrame(f"key must be {_SHORT_TEXT}")
     return Request(request_id, envelope.resource, action, payload, envelope.key)
 
 
@@ -371,7 +350,10 @@ def _rooms(envelope: _Envelope) -> list[Any]:
 
 def _read_subscribe(envelope: _Envelope) -> Subscribe:
     frame_id = _required_id(envelope)
-    return Subscribe(frame_id, tuple(_read_position(item) for item in _rooms(envelope)))
+    positions = tuple(_read_position(item) for item in _rooms(envelope))
+    if len({position.room for position in positions}) < len(positions):
+        raise MalformedFrame("payload.rooms names a room twice")
+    return Subscribe(frame_id, positions)
 
 
 def _read_position(item: object) -> Position:
@@ -380,13 +362,11 @@ def _read_position(item: object) -> Position:
     if not isinstance(item, dict) or not is_room_name(item.get("room")):
         raise MalformedFrame("a room is its name, or an object with room, epoch and offset")
     epoch, offset = item.get("epoch"), item.get("offset", 0)
-    if epoch is None:
-        return Position(item["room"])
-    if not _is_name(epoch, MAX_ID_LENGTH):
+    if epoch is not None and not is_short_name(epoch):
         raise MalformedFrame("epoch must be the string that the server gave")
     if type(offset) is not int or not 0 <= offset <= MAX_OFFSET:
         raise MalformedFrame("offset must be a whole number from 0 to 2**53 - 1")
-    return Position(item["room"], epoch, offset)
+    return Position(item["room"]) if epoch is None else Position(item["room"], epoch, offset)
 
 
 def _read_unsubscribe(envelope: _Envelope) -> Unsubscribe:
@@ -413,92 +393,3 @@ _READERS: dict[str, Callable[[_Envelope], Message]] = {
     "ping": lambda envelope: Ping(envelope.id),
     "pong": lambda envelope: Pong(envelope.id),
 }
-
-
-def _frame(**envelope: Any) -> Frame:
-    return Frame(_encoder.encode(envelope))
-
-
-@frozen
-class Answer:
-    """What a request comes to: a response's or an error's payload, encoded, for any id."""
-
-    payload: bytes
-    error_code: str | None = None
-
-    @classmethod
-    def of_error(cls, error: RealtimeError) -> Answer:
-        """Make the answer that tells *error*."""
-        return cls(_encoder.encode(error.as_payload()), error.code)
-
-    def frame(self, frame_id: str) -> Frame:
-        """Encode it as the answer to the request *frame_id*."""
-        kind = "response" if self.error_code is None else "error"
-        return _frame(type=kind, id=frame_id, payload=msgspec.Raw(self.payload))
-
-
-def response_frame(frame_id: str, payload: Any) -> Frame:
-    """Encode the answer to the request *frame_id*.
-
-    Args:
-        frame_id: The request's own id.
-        payload: A JSON value, or a :class:`msgspec.Raw` that is encoded already.
-
-    """
-    return _frame(type="response", id=frame_id, payload=payload)
-
-
-def error_frame(frame_id: str | None, error: RealtimeError) -> Frame:
-    """Encode *error* as the answer to *frame_id*, None where no id could be read."""
-    return _frame(type="error", id=frame_id, payload=error.as_payload())
-
-
-def event_object(event: Event) -> dict[str, Any]:
-    """Return the whole event frame as an object, for an answer that carries missed events."""
-    frame: dict[str, Any] = {
-        "type": "event",
-        "id": event.id,
-        "payload": {"type": event.type, "data": msgspec.Raw(event.data)},
-    }
-    if event.room != EVERYONE or event.offset is not None:
-        frame["room"] = event.room
-    if event.offset is not None:
-        frame |= {"offset": event.offset, "epoch": event.epoch}
-    return frame
-
-
-def event_frame(event: Event) -> Frame:
-    """Encode *event*; its data is taken as it stands."""
-    return _frame(**event_object(event))
-
-
-def connected_frame(payload: dict[str, Any]) -> Frame:
-    """Encode the greeting of a connection that has logged in."""
-    return _frame(type="connected", payload={"protocol": PROTOCOL_VERSION, **payload})
-
-
-def closing_frame(code: int, retry_after_ms: int | None = None) -> Frame:
-    """Encode the notice that comes just before the server closes with *code*.
-
-    Args:
-        code: The close code that follows.
-        retry_after_ms: Within how many milliseconds to come back; None leaves it to the client.
-
-    """
-    return _frame(
-        type="closing",
-        payload={
-            "code": close_label(code),
-            "reconnect": may_reconnect(code),
-            "retry_after_ms": retry_after_ms,
-        },
-    )
-
-
-def pong_frame(frame_id: str | None) -> Frame:
-    """Encode the answer to a client's ping, with its id if it had one."""
-    return PONG if frame_id is None else _frame(type="pong", id=frame_id)
-
-
-PING = _frame(type="ping")
-PONG = _frame(type="pong")

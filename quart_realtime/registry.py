@@ -6,13 +6,20 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from attrs import define, field, frozen
 
 from .errors import InvalidPayload, SetupError
 from .models import convert
-from .protocol import EVERYONE, HistoryPolicy, is_room_name
+from .protocol import (
+    EVERYONE,
+    MAX_ID_LENGTH,
+    HistoryPolicy,
+    is_room_name,
+    is_short_name,
+)
 from .settings import check_rate
 
 AnyFunction = Callable[..., Any]
@@ -20,12 +27,12 @@ RoomSource = str | AnyFunction | Iterable[str] | None
 F = TypeVar("F", bound=AnyFunction)
 
 
-@frozen(eq=False)
+@frozen
 class Handler:
     """A function that answers requests, as declared.
 
     *endpoint* None leaves it to start-up to find the function's route, a name chooses it, and
-    False says that it has none.
+    False says that it has none. *exposed* tells that it stands for a route of a whole blueprint.
     """
 
     resource: str
@@ -36,6 +43,7 @@ class Handler:
     rate_limit: str | None = None
     endpoint: str | Literal[False] | None = None
     method: str | None = None
+    exposed: bool = False
 
     @property
     def name(self) -> str:
@@ -77,7 +85,7 @@ _VARIABLE = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>[A-Za-z_]\w*)>")
 _KINDS = {None: "[^:]+", "string": "[^:]+", "int": "[0-9]{1,18}", "path": ".+"}
 
 
-@frozen(eq=False)
+@frozen(eq=False, slots=False)
 class RoomRule:
     """A pattern of room names, and the function that says who may join them."""
 
@@ -95,12 +103,16 @@ class RoomRule:
         match = self.expression.fullmatch(room)
         return None if match is None else match.groupdict()
 
+    @cached_property
+    def annotations(self) -> dict[str, Any]:
+        """What the function says its variables are."""
+        return annotations_of(self.may_join)
+
     def arguments(self, variables: Mapping[str, str]) -> dict[str, Any] | None:
         """Convert *variables* as the function annotates them; None where they don't fit."""
-        hints = annotations_of(self.may_join)
         try:
             return {
-                name: convert(value, hints.get(name, Any), strict=False)
+                name: convert(value, self.annotations.get(name, Any), strict=False)
                 for name, value in variables.items()
             }
         except InvalidPayload:
@@ -125,15 +137,26 @@ def _compile(pattern: str) -> re.Pattern[str]:
             f"Room pattern {pattern!r} can't be read: write one such as "
             '"conversation:<conversation_id>".'
         )
-    return re.compile(expression + re.escape(rest))
+    try:
+        return re.compile(expression + re.escape(rest))
+    except re.error as error:
+        raise SetupError(f"Room pattern {pattern!r} can't be read: {error}.") from None
 
 
 def annotations_of(function: AnyFunction) -> dict[str, Any]:
-    """Return the evaluated annotations of *function*; those that can't be are left out."""
+    """Return the evaluated annotations of *function*.
+
+    Raises:
+        SetupError: one of them can't be evaluated, so that nothing could be checked against it.
+    """
+    inner = inspect.unwrap(function)
     try:
-        return inspect.get_annotations(inspect.unwrap(function), eval_str=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
+        return inspect.get_annotations(inner, eval_str=True)
+    except (NameError, SyntaxError, TypeError, AttributeError) as error:
+        raise SetupError(
+            f"The annotations of {describe(function)} can't be read ({error}): define or import "
+            "what they name at the top of its module, outside of TYPE_CHECKING."
+        ) from None
 
 
 @define(eq=False)
@@ -157,8 +180,11 @@ class Registry:
 
         """
         key = (handler.resource, handler.action)
-        if not all(key):
-            raise SetupError('A handler needs a resource and an action: handler("users", "get").')
+        if not all(is_short_name(part) for part in key):
+            raise SetupError(
+                f"No request can name {key!r}: a resource and an action have 1 to "
+                f'{MAX_ID_LENGTH} printable characters, as in handler("users", "get").'
+            )
         if handler.rate_limit is not None:
             try:
                 check_rate(handler.rate_limit)
@@ -167,7 +193,7 @@ class Registry:
         if handler.timeout is not None and handler.timeout <= 0:
             raise SetupError(f"{handler.name}: timeout must be a number of seconds above 0.")
         known = self.handlers.get(key)
-        if known is not None and known.function is not handler.function:
+        if known is not None and known != handler:
             raise SetupError(
                 f"{handler.name} is registered twice: by {describe(known.function)} and by "
                 f"{describe(handler.function)}. Give one of them another action."
@@ -211,6 +237,16 @@ class Registry:
             }
         )
 
+    def unreadable_rooms(self) -> list[str]:
+        """Return complaints about authorisers whose variables can't be checked."""
+        complaints: list[str] = []
+        for rule in self.rooms:
+            try:
+                _ = rule.annotations
+            except SetupError as error:
+                complaints.extend(error.problems)
+        return complaints
+
     def unheard_listeners(self) -> list[str]:
         """Return complaints about listeners to events that look misspelt.
 
@@ -222,7 +258,10 @@ class Registry:
         for name in self.listeners:
             close = get_close_matches(name, known - {name}, n=1, cutoff=0.85)
             if name not in known and close:
-                complaints.append(f'on("{name}") hears nothing: did you mean "{close[0]}"?')
+                complaints.append(
+                    f'on("{name}") hears nothing: did you mean "{close[0]}"? If there is such an '
+                    f'event, declare it: realtime.event("{name}").'
+                )
         return complaints
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any, cast
 
+import msgspec
 from quart.wrappers import Response
 from quart_schema.validation import RequestSchemaValidationError
 from werkzeug.exceptions import HTTPException
@@ -77,13 +79,30 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
+async def body_of(response: Response | WerkzeugResponse) -> bytes:
+    """Return a response's body, without the white space around it."""
+    if isinstance(response, Response):
+        body = await response.get_data(as_text=False)
+    else:
+        body = response.get_data(as_text=False)
+    return body.strip()
+
+
 async def json_of(response: Response | WerkzeugResponse) -> Any:
-    """Return the JSON of a response's body, None where it has none."""
+    """Return the JSON of a response's body, None where it has none.
+
+    Numbers that JSON doesn't know, which Python writes all the same, are read too.
+    """
     if not response.is_json:
         return None
-    if isinstance(response, Response):
-        return await response.get_json(silent=True)
-    return response.get_json(silent=True)
+    body = await body_of(response)
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        try:
+            return json.loads(body)
+        except ValueError:
+            return None
 
 
 async def value_of(result: Any) -> tuple[Any, int]:
@@ -97,14 +116,15 @@ async def value_of(result: Any) -> tuple[Any, int]:
     return (None if value in ("", b"") else value), status
 
 
-def error_of(error: BaseException) -> RealtimeError | None:
+async def error_of(error: BaseException) -> RealtimeError | None:
     """Return what a client is told of an exception, None where that is not its business."""
     if isinstance(error, RealtimeError):
         return error
     if isinstance(error, RequestSchemaValidationError):
         return InvalidPayload(field_errors(error.validation_error), status=error.code)
     if isinstance(error, HTTPException):
-        response = error.response  # What abort() was given, where it was given a response.
-        status = error.code if response is None else response.status_code
-        return RouteError(status or 500, message=error.description)
+        given = cast("Response | None", error.response)  # By abort(response).
+        if given is None:
+            return RouteError(error.code or 500, message=error.description)
+        return RouteError(given.status_code, await json_of(given))
     return None

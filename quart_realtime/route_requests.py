@@ -17,7 +17,7 @@ from .auth import JWTAuthenticator
 from .connection import Connection
 from .errors import InternalError, InvalidPayload, NotFound
 from .models import dump
-from .results import RouteError, error_of, is_success, refusal_details
+from .results import RouteError, body_of, error_of, is_success, json_of, refusal_details
 from .routes import Route
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -177,22 +177,16 @@ def _query_arguments(rest: dict[str, Any]) -> list[tuple[str, str]]:
     return query
 
 
-async def _body(response: Response | WerkzeugResponse) -> bytes:
-    if isinstance(response, Response):
-        return await response.get_data(as_text=False)
-    return response.get_data(as_text=False)
-
-
 async def _payload(response: Response | WerkzeugResponse) -> bytes:
     """Return a response's body as JSON, checked: Python's own writer lets NaN through."""
-    body = (await _body(response)).strip()
+    body = await body_of(response)
     if not body:
         return b"null"
     if response.is_json:
         try:
             msgspec.json.decode(body)
         except msgspec.DecodeError:
-            return dump(json.loads(body))
+            return dump(await json_of(response))
         return body
     if (response.mimetype or "").startswith("text/"):
         return dump(body.decode(errors="replace"))
@@ -202,17 +196,12 @@ async def _payload(response: Response | WerkzeugResponse) -> bytes:
 async def _refusal(response: Response | WerkzeugResponse, noted: list[BaseException]) -> Exception:
     """Return what a route's refusal is over the socket."""
     status = response.status_code
-    body: Any = None
-    if response.is_json:
-        try:
-            body = msgspec.json.decode(await _body(response))
-        except msgspec.DecodeError:
-            body = None
-    error = error_of(noted[-1]) if noted else None
-    if error is not None and error.details.get("status", error.status) == status:
-        if isinstance(error, InvalidPayload):
-            return InvalidPayload(error.fields, **refusal_details(status, body))
-        if not isinstance(error, RouteError):
-            return error
+    body = await json_of(response)
+    error = await error_of(noted[-1]) if noted else None
+    if error is None or error.details.get("status", error.status) != status:
+        return RouteError(status, body)
+    if isinstance(error, InvalidPayload):
+        return InvalidPayload(error.fields, **refusal_details(status, body))
+    if isinstance(error, RouteError):
         return RouteError(status, body, str(error))
-    return RouteError(status, body)
+    return error

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 from quart import Quart
 from quart.views import View
+from werkzeug.local import LocalProxy
 from werkzeug.routing import Rule
 
 from .errors import SetupError
@@ -65,11 +66,7 @@ def resolve(app: Quart, registry: Registry) -> Resolutions:
             problems.extend(error.problems)
     for exposure in registry.exposures:
         try:
-            for action, route in _crud_routes(app, exposure, views):
-                key = (exposure.resource, action)
-                if key not in resolved:
-                    view = app.view_functions[route.endpoint]
-                    resolved[key] = Resolved(Handler(*key, view), route)
+            _add_exposed(app, exposure, views, resolved)
         except SetupError as error:
             problems.extend(error.problems)
     problems.extend(_emissions_that_never_run(registry, views, resolved.values()))
@@ -97,8 +94,13 @@ class _View:
     def methods(self) -> set[str]:
         return {method for rule in self.rules for method in rule.methods or ()} - _AUTOMATIC_METHODS
 
-    def arguments(self) -> frozenset[str]:
-        return frozenset(name for rule in self.rules for name in rule.arguments)
+    def route(self, method: str) -> Route:
+        rules = self.rules_for(method)
+        arguments = frozenset(name for rule in rules for name in rule.arguments)
+        return Route(self.endpoint, method, arguments)
+
+    def rules_for(self, method: str) -> list[Rule]:
+        return [rule for rule in self.rules if method in (rule.methods or ())]
 
     def runs(self, function: AnyFunction) -> set[str] | None:
         """Return the methods under which this view certainly runs *function*, else None."""
@@ -149,7 +151,10 @@ def _inside(function: Any) -> Iterator[Any]:
     waiting: list[Any] = [function]
     while waiting:
         current = waiting.pop()
-        if id(current) in seen or not callable(current) or isinstance(current, Quart):
+        # A proxy such as current_connection stands for something only within a request.
+        if type(current) is LocalProxy or isinstance(current, Quart):
+            continue
+        if id(current) in seen or not callable(current):
             continue
         seen.add(id(current))
         yield current
@@ -157,28 +162,46 @@ def _inside(function: Any) -> Iterator[Any]:
 
 
 def _parts(function: Any) -> Iterator[Any]:
+    """Yield whatever *function* holds directly and could call."""
     if isinstance(function, MethodType):
         yield function.__func__
         yield function.__self__
     elif isinstance(function, partial):
         yield function.func
-        yield from function.args
-        yield from function.keywords.values()
+        yield from _contents([*function.args, *function.keywords.values()])
     elif isinstance(function, FunctionType):
-        yield getattr(function, "__wrapped__", None)
-        for cell in function.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # The cell of a name that has no value yet.
-                continue
+        yield from vars(function).values()
+        yield from _contents(_cells(function))
+        yield from _contents(function.__defaults__ or ())
+        yield from _contents((function.__kwdefaults__ or {}).values())
     elif isinstance(function, type):
         if issubclass(function, View):
             yield from vars(function).values()
     else:
-        yield from vars(function).values() if hasattr(function, "__dict__") else ()
-    view_class = getattr(function, "view_class", None)
-    if view_class is not None:
-        yield view_class
+        yield from _contents(getattr(function, "__dict__", {}).values())
+        for base in type(function).__mro__:
+            slots = base.__dict__.get("__slots__", ())
+            names = (slots,) if isinstance(slots, str) else slots
+            yield from _contents(getattr(function, name, None) for name in names)
+
+
+def _cells(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # The cell of a name that has no value yet.
+            continue
+
+
+def _contents(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield *values*, and the items of those that are plain containers."""
+    for value in values:
+        if type(value) in (list, tuple, set, frozenset):
+            yield from value
+        elif type(value) is dict:
+            yield from value.values()
+        else:
+            yield value
 
 
 def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
@@ -210,7 +233,7 @@ def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
         )
     view, methods = matches[0]
     route = _one_method(handler, view, methods)
-    rules = [rule.rule for rule in view.rules if route.method in (rule.methods or ())]
+    rules = [rule.rule for rule in view.rules_for(route.method)]
     if len(rules) > 1:
         raise SetupError(
             f"{handler.name}: {describe(handler.function)} has several rules "
@@ -228,6 +251,11 @@ def _one_method(handler: Handler, view: _View, methods: set[str]) -> Route:
                 f"{handler.name}: {view.endpoint!r} doesn't run {describe(handler.function)} for "
                 f"{method}, but for {', '.join(sorted(methods))}."
             )
+    elif not methods:
+        raise SetupError(
+            f"{handler.name}: {view.endpoint!r} answers only HEAD and OPTIONS, which no request "
+            "over the socket can stand for."
+        )
     elif len(methods) != 1:
         choices = " or ".join(f'method="{method}"' for method in sorted(methods))
         raise SetupError(
@@ -235,7 +263,7 @@ def _one_method(handler: Handler, view: _View, methods: set[str]) -> Route:
         )
     else:
         (method,) = methods
-    return Route(view.endpoint, method, view.arguments())
+    return view.route(method)
 
 
 def _refuse_hidden(handler: Handler, views: dict[str, _View]) -> None:
@@ -267,57 +295,85 @@ def _refuse_decorators_of_routes(handler: Handler) -> None:
             )
 
 
-def _crud_routes(
-    app: Quart, exposure: Exposure, views: dict[str, _View]
-) -> Iterable[tuple[str, Route]]:
-    """Yield the actions of an exposed blueprint with their routes.
+def _add_exposed(
+    app: Quart, exposure: Exposure, views: dict[str, _View], resolved: Resolutions
+) -> None:
+    """Add the actions of an exposed blueprint, but for views that have a handler of their own."""
+    own = {item.route for item in resolved.values()}
+    for action, route in _crud_routes(app, exposure, views).items():
+        key = (exposure.resource, action)
+        if route in own:
+            continue
+        if key in resolved:
+            if resolved[key].handler.exposed:
+                raise SetupError(
+                    f"{exposure.resource}.{action} is exposed by two blueprints: give one of "
+                    "them another resource."
+                )
+            continue
+        view = app.view_functions[route.endpoint]
+        resolved[key] = Resolved(Handler(*key, view, exposed=True), route)
 
-    The collection is the blueprint's shortest path, an item that path and one variable more;
-    other routes of the blueprint are left alone.
+
+def _crud_routes(app: Quart, exposure: Exposure, views: dict[str, _View]) -> dict[str, Route]:
+    """Return the actions of an exposed blueprint with their routes.
+
+    The collection ends in the name of what is collected, ``/users/<id>/messages``, and an item in
+    that and a variable, ``/messages/<id>``; other routes of the blueprint are left alone.
     """
+    about = f"expose(…, {exposure.resource!r}): the blueprint {exposure.blueprint.name!r}"
     prefixes = tuple(
         f"{name}." for name, blueprint in app.blueprints.items() if blueprint is exposure.blueprint
     )
     if not prefixes:
         raise SetupError(
-            f"expose(…, {exposure.resource!r}): the blueprint {exposure.blueprint.name!r} isn't "
-            "registered on this app; call app.register_blueprint before it starts."
+            f"{about} isn't registered on this app; call app.register_blueprint before it starts."
         )
     own = [view for endpoint, view in views.items() if endpoint.startswith(prefixes)]
-    paths = [rule.rule.rstrip("/") for view in own for rule in view.rules]
-    collections = [path for path in paths if not path.endswith(">")]
-    if not collections:
-        raise SetupError(
-            f"expose(…, {exposure.resource!r}): the blueprint {exposure.blueprint.name!r} has no "
-            'collection, such as "/messages"; put @realtime.handler on its views instead.'
-        )
-    collection = min(collections, key=len)
+    collected = {_collected(rule) for view in own for rule in view.rules}
+    name = exposure.resource if exposure.resource in collected else None
+    if name is None:
+        if len(collected) != 1:
+            raise SetupError(
+                f"{about} has routes for {', '.join(sorted(collected)) or 'nothing'}; name one of "
+                "these as the resource, or put @realtime.handler on its views instead."
+            )
+        (name,) = collected
     found: dict[str, Route] = {}
     for view in own:
         for rule in view.rules:
-            for action, method in _crud_actions(rule, collection):
+            if _collected(rule) != name:
+                continue
+            for action, method in _crud_actions(rule):
                 route = Route(view.endpoint, method, frozenset(rule.arguments))
-                other = found.setdefault(action, route)
-                if other.endpoint != view.endpoint:
+                if found.setdefault(action, route) != route:
                     raise SetupError(
-                        f"expose(…, {exposure.resource!r}): both {other.endpoint!r} and "
-                        f"{view.endpoint!r} would be {exposure.resource}.{action}; put "
+                        f"{about}: both {found[action].endpoint!r} and {view.endpoint!r} would be "
+                        f"{exposure.resource}.{action}; put "
                         f'@realtime.handler("{exposure.resource}", "{action}") on the one meant.'
                     )
-    return found.items()
+    return found
 
 
-def _crud_actions(rule: Rule, collection: str) -> Iterator[tuple[str, str]]:
+def _collected(rule: Rule) -> str:
+    """Return the name of what *rule* is about: the last part of its path that is no variable."""
+    parts = [part for part in rule.rule.split("/") if part]
+    if parts and _is_variable(parts[-1]):
+        parts.pop()
+    return parts[-1] if parts else ""
+
+
+def _is_variable(part: str) -> bool:
+    return part.startswith("<") and part.endswith(">")
+
+
+def _crud_actions(rule: Rule) -> Iterator[tuple[str, str]]:
     methods = rule.methods or set()
-    path = rule.rule.rstrip("/")
-    if path == collection:
+    if not _is_variable(rule.rule.rstrip("/").rpartition("/")[2]):
         if "GET" in methods:
             yield "get_all", "GET"
         if "POST" in methods:
             yield "create", "POST"
-        return
-    parent, _, last = path.rpartition("/")
-    if parent != collection or not (last.startswith("<") and last.endswith(">")):
         return
     if "GET" in methods:
         yield "get", "GET"

@@ -15,11 +15,12 @@ from .broker import Broker, MemoryBroker
 from .connection import Connection
 from .dispatch import Dispatcher
 from .errors import RealtimeError, RoomForbidden, SetupError
+from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub
 from .limits import RateLimiter
 from .models import dump_as
-from .protocol import Answer, Event, HistoryPolicy, Request
+from .protocol import Event, HistoryPolicy, Request
 from .registry import HistoryPolicies, Registry
 from .routes import resolve
 from .servers import ASGITransport, Receive, Send
@@ -75,7 +76,7 @@ class Runtime:
     def _build_dispatcher(self) -> Dispatcher:
         self.authenticator.check_setup()
         resolved = resolve(self.app, self.registry)
-        problems = self.registry.unheard_listeners()
+        problems = self.registry.unheard_listeners() + self.registry.unreadable_rooms()
         for_everyone = self.registry.events_for_everyone()
         if for_everyone and self.settings.require_room:
             problems += [

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from .protocol import Frame
+from .frames import Frame
 
 logger = logging.getLogger("quart_realtime")
 

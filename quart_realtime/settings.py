@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ PREFIX = "QUART_REALTIME_"
 
 
 def _positive(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
-    if not _is_number(value) or value <= 0:
+    if not _is_number(value) or not 0 < value < math.inf:
         raise ValueError("a number above 0")
 
 
@@ -36,7 +38,7 @@ def _flag(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
 
 
 def _path(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
-    if not isinstance(value, str) or not value.startswith("/") or value == "/":
+    if not isinstance(value, str) or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
         raise ValueError('a path such as "/ws"')
 
 
@@ -53,7 +55,9 @@ def _rate(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
 def check_rate(value: object) -> None:
     """Raise ValueError unless *value* is a rate in the notation of the ``limits`` library."""
     try:
-        if not isinstance(value, str) or not parse_many(value):
+        if not isinstance(value, str):
+            raise ValueError
+        if not all(rate.amount > 0 and rate.get_expiry() > 0 for rate in parse_many(value)):
             raise ValueError
     except ValueError:
         raise ValueError('a rate such as "100/second", or None for no limit') from None
@@ -71,9 +75,30 @@ def _origins(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
 
 
 def _is_origin(text: str) -> bool:
-    parts = urlsplit(text)
-    bare = f"{parts.scheme}://{parts.netloc}"
-    return parts.scheme in {"http", "https"} and bool(parts.netloc) and text == bare.lower()
+    """Tell whether *text* is an origin as a browser writes it."""
+    parts = split_origin(text)
+    if parts is None:
+        return False
+    scheme, host, port = parts
+    host = f"[{host}]" if ":" in host else host
+    suffix = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
+    return text == f"{scheme}://{host}{suffix}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def split_origin(origin: str) -> tuple[str, str, int] | None:
+    """Split an origin (RFC 6454) into scheme, host and port; None where it is none."""
+    try:
+        url = urlsplit(origin)
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+    except (ValueError, KeyError):
+        return None
+    rest = url.path or url.query or url.fragment or "@" in url.netloc
+    if rest or not url.hostname or re.search(r"\s", origin):
+        return None
+    return url.scheme, url.hostname.lower(), port
 
 
 def _is_number(value: object) -> bool:
@@ -137,6 +162,8 @@ class Settings:
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+    names = [name.removeprefix(PREFIX) for name in known]
+    close = difflib.get_close_matches(key.removeprefix(PREFIX), names, n=1)
+    listed = ", ".join(sorted(known))
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else f"known are {listed}."
     return f"{key} is no setting of Quart-Realtime: {hint}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import asdict
 
 from .broker import Recovery
 from .errors import BadRequest, RealtimeError, RoomForbidden
+from .frames import event_object
 from .hub import Entry, Hub, Subscriber
-from .protocol import Position, event_object, is_room_name
+from .protocol import Position, is_room_name
+
+MAX_ROOMS = 1000
+"""How many rooms a connection may be in."""
 
 
 class RoomRules(Protocol):
@@ -43,17 +47,29 @@ class Subscriptions:
         self._rules = rules
         self._answer_limit = answer_limit
         self._granted: set[str] = set()
-        # One at a time: a client's subscribe and unsubscribe of a room keep their order.
-        self._turn = asyncio.Lock()
+        # A client's wishes are fulfilled one by one, so that subscribe and unsubscribe of a room
+        # keep their order.
+        self._wishes = asyncio.Lock()
+        # And from a join to the opening of its entry there is no other one, whosever wish it is.
+        # The authorisers are asked outside of it, since they may join rooms themselves.
+        self._joining = asyncio.Lock()
 
-    async def grant(self, room: str) -> Entry | None:
-        """Join *room* on the app's word; None when the subscriber is there already."""
+    async def grant(self, room: str, tell: Callable[[Entry], None]) -> None:
+        """Join *room* on the app's word, unless the subscriber is there already.
+
+        Args:
+            room: Which.
+            tell: Tells the client; it opens the entry, now or later.
+
+        Raises:
+            BadRequest: that can't name a room.
+        """
         if not is_room_name(room):
             raise BadRequest(f"{room!r} can't name a room: write 1 to 256 printable characters")
-        self._granted.add(room)
-        if room in self._subscriber.rooms:
-            return None
-        return await self._join(Position(room))
+        async with self._joining:
+            if room not in self._subscriber.rooms:
+                tell(await self._join(Position(room)))
+            self._granted.add(room)
 
     async def withdraw(self, room: str) -> bool:
         """Leave *room* on the app's word; False when the subscriber wasn't there."""
@@ -68,48 +84,69 @@ class Subscriptions:
         Args:
             positions: The rooms, and where the client stands in each.
             answer: Sends the answer's payload. The live events follow only after it.
-
         """
-        async with self._turn:
-            entries: list[Entry] = []
-            rooms: list[dict[str, Any]] = []
-            left = self._answer_limit
-            for position in positions:
+        if len(positions) > MAX_ROOMS:
+            raise BadRequest(f"a connection may be in {MAX_ROOMS} rooms, not in {len(positions)}")
+        async with self._wishes:
+            refusals = [await self._refusal(position.room) for position in positions]
+            async with self._joining:
+                await self._join_all(positions, refusals, answer)
+
+    async def _refusal(self, room: str) -> RealtimeError | None:
+        """Ask whether the client may join *room*, and return what is to be told if not."""
+        if room in self._granted:
+            return None
+        try:
+            await self._rules.admit(self._subscriber, room)
+        except RoomForbidden as error:
+            # What was allowed before and no longer is ends here too.
+            await self._hub.leave(self._subscriber, room)
+            return error
+        except RealtimeError as error:
+            return error
+        return None
+
+    async def _join_all(
+        self,
+        positions: tuple[Position, ...],
+        refusals: list[RealtimeError | None],
+        answer: Callable[[dict[str, Any]], None],
+    ) -> None:
+        entries: list[Entry] = []
+        rooms: list[dict[str, Any]] = []
+        space = self._answer_limit
+        try:
+            for position, refusal in zip(positions, refusals, strict=True):
                 try:
-                    entry = await self._enter(position)
+                    if refusal is not None:
+                        raise refusal
+                    entry = await self._join(position)
+                    entries.append(entry)
+                    size = sum(len(event.data) for event in entry.recovery.events)
+                    rooms.append(await self._payload(entry.recovery, fits=size <= space))
+                    space -= min(size, space)
                 except RealtimeError as error:
                     told = {"code": error.code, "message": str(error)}
                     rooms.append({"room": position.room, "error": told})
-                    continue
-                entries.append(entry)
-                size = sum(len(event.data) for event in entry.recovery.events)
-                rooms.append(await self._payload(entry.recovery, fits=size <= left))
-                left = max(left - size, 0)
             answer({"rooms": rooms})
+        finally:
             for entry in entries:
                 entry.open()
 
     async def unsubscribe(self, rooms: tuple[str, ...], answer: Callable[[], None]) -> None:
         """Leave *rooms* at the client's wish."""
-        async with self._turn:
+        async with self._wishes:
             for room in rooms:
                 await self.withdraw(room)
             answer()
 
-    async def _enter(self, position: Position) -> Entry:
+    async def _join(self, position: Position) -> Entry:
         room = position.room
-        if room not in self._granted:
-            try:
-                await self._rules.admit(self._subscriber, room)
-            except RoomForbidden:
-                # What was allowed before and no longer is ends here too.
-                await self._hub.leave(self._subscriber, room)
-                raise
-        return await self._join(position)
-
-    def _join(self, position: Position) -> Awaitable[Entry]:
-        presence = self._rules.has_presence(position.room)
-        return self._hub.join(self._subscriber, position, presence=presence)
+        rooms = self._subscriber.rooms
+        if room not in rooms and len(rooms) >= MAX_ROOMS:
+            raise BadRequest(f"a connection may be in {MAX_ROOMS} rooms: leave one first")
+        presence = self._rules.has_presence(room)
+        return await self._hub.join(self._subscriber, position, presence=presence)
 
     async def _payload(self, recovery: Recovery, *, fits: bool) -> dict[str, Any]:
         """Return a room's answer; missed events that don't fit aren't recovered at all."""

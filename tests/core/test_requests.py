@@ -516,7 +516,7 @@ async def test_start_up_refuses_a_native_handler_with_a_decorator_that_wants_a_r
     @decorator
     async def me(data: Point | None = None) -> None: ...
 
-    with pytest.raises(SetupError, match="users.me: .* leave it out"):
+    with pytest.raises(SetupError, match=r"users\.me: .* leave it out"):
         await app.startup()
 
 
@@ -553,7 +553,7 @@ async def test_current_connection_outside_of_a_socket_says_where_it_exists(app: 
 
 
 def test_the_closing_frame_is_json_that_browsers_read() -> None:
-    from quart_realtime.protocol import closing_frame
+    from quart_realtime.frames import closing_frame
 
     assert json.loads(closing_frame(CloseCode.RESTART, 5000).text)["payload"] == {
         "code": "restart",

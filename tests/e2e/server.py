@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -21,16 +22,18 @@ RUNNING = re.compile(r"Running on http://127\.0\.0\.1:(\d+)")
 class Server:
     """A hypercorn process that serves one of the apps of these tests."""
 
-    def __init__(self, app: str, **settings: Any) -> None:
+    def __init__(self, app: str, directory: Path = ROOT, **settings: Any) -> None:
         self.port = 0
         self.log: list[str] = []
         self._running = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hypercorn", "--bind", "127.0.0.1:0", app],
-            cwd=ROOT,
+            cwd=directory,
             env={**os.environ, "TEST_SETTINGS": json.dumps(settings)},
             stderr=subprocess.PIPE,
             text=True,
+            # Hypercorn serves from a child of its own: a group of their own ends them together.
+            start_new_session=True,
         )
         self._reading = threading.Thread(target=self._read_log)
         self._reading.start()
@@ -62,7 +65,7 @@ class Server:
         try:
             self.process.wait(2)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self._reading.join()
         assert self.process.stderr is not None

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from quart_realtime.frames import Frame
 from quart_realtime.models import dump
-from quart_realtime.protocol import Event, Frame
+from quart_realtime.protocol import Event
 
 BOUND = 5.0
 """How many seconds a test waits for what must come."""

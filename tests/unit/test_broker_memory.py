@@ -133,7 +133,6 @@ async def test_stop_lets_go_of_those_who_wait_for_an_answer(broker: MemoryBroker
     assert waiting.done()
 
 
-@pytest.mark.xfail(strict=True, reason="MemoryBroker.stop cancels the future, not the wait")
 async def test_who_waits_for_an_answer_is_told_when_the_broker_stops(broker: MemoryBroker) -> None:
     await broker.begin("key", "what", 120)
     waiting = asyncio.ensure_future(broker.begin("key", "what", 120))

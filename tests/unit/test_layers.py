@@ -14,6 +14,7 @@ SERVER = [
     "errors",
     "settings",
     "protocol",
+    "frames",
     "models",
     "registry",
     "routes",
@@ -57,7 +58,7 @@ KEPT_APART = {
     "websockets": {"client_link"},
 }
 """Each of these packages is known to so many modules and no others."""
-PURE = {"errors", "protocol"}
+PURE = {"errors", "protocol", "frames"}
 """Modules that know neither Quart nor any I/O."""
 
 

@@ -9,15 +9,23 @@ import pytest
 from attrs import exceptions
 
 from quart_realtime.errors import BadRequest, NotFound, RealtimeError
+from quart_realtime.frames import (
+    PING,
+    PONG,
+    Answer,
+    closing_frame,
+    connected_frame,
+    error_frame,
+    event_frame,
+    pong_frame,
+    response_frame,
+)
 from quart_realtime.models import dump
 from quart_realtime.protocol import (
     EVERYONE,
     MAX_DEPTH,
     MAX_OFFSET,
-    PING,
-    PONG,
     TRANSITIONS,
-    Answer,
     Auth,
     CloseCode,
     Event,
@@ -33,15 +41,9 @@ from quart_realtime.protocol import (
     Unsubscribe,
     check_event_name,
     close_label,
-    closing_frame,
-    connected_frame,
     decode,
-    error_frame,
-    event_frame,
     is_room_name,
     may_reconnect,
-    pong_frame,
-    response_frame,
 )
 
 from .fakes import event, strict_json
@@ -168,8 +170,20 @@ def test_the_action_is_no_argument_of_the_request() -> None:
 
 
 def test_an_offset_without_an_epoch_is_no_position() -> None:
-    text = '{"type":"subscribe","id":"1","payload":{"rooms":[{"room":"a","offset":-5}]}}'
+    text = '{"type":"subscribe","id":"1","payload":{"rooms":[{"room":"a","offset":5}]}}'
     assert decode(text) == Subscribe("1", (Position("a"),))
+
+
+def test_an_offset_that_is_none_is_refused_even_without_an_epoch() -> None:
+    text = '{"type":"subscribe","id":"1","payload":{"rooms":[{"room":"a","offset":-5}]}}'
+    with pytest.raises(MalformedFrame, match="offset"):
+        decode(text)
+
+
+def test_a_room_named_twice_in_one_subscribe_is_refused() -> None:
+    text = '{"type":"subscribe","id":"1","payload":{"rooms":["a",{"room":"a"}]}}'
+    with pytest.raises(MalformedFrame, match="twice"):
+        decode(text)
 
 
 @pytest.mark.parametrize("name", ["__proto__", "*?[", "{tag}", "a" * 256, "é:🙂", " "])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quart_realtime.frames import event_frame, response_frame
 from quart_realtime.models import dump
 from quart_realtime.protocol import (
     MAX_OFFSET,
@@ -23,9 +24,7 @@ from quart_realtime.protocol import (
     Subscribe,
     Unsubscribe,
     decode,
-    event_frame,
     is_room_name,
-    response_frame,
 )
 
 from .fakes import strict_json
@@ -246,7 +245,7 @@ positions = st.builds(Position, room_names) | st.builds(
 )
 
 
-@given(names, st.lists(positions, min_size=1, max_size=5))
+@given(names, st.lists(positions, min_size=1, max_size=5, unique_by=lambda position: position.room))
 def test_a_subscription_comes_through_as_it_was_written(
     frame_id: str, places: list[Position]
 ) -> None:

@@ -319,18 +319,15 @@ def in_a_default(function: AnyView) -> AnyView:
     return wrapper
 
 
-UNSEEN = pytest.mark.xfail(strict=True, reason="routes._parts doesn't look there: taken as native")
-
-
 @pytest.mark.parametrize(
     "decorator",
     [
         Keeping,
         lambda function: polite(blind(function)),
         lambda function: blind(partial(function)),
-        pytest.param(OnlySlots, marks=UNSEEN),
-        pytest.param(in_a_tuple, marks=UNSEEN),
-        pytest.param(in_a_default, marks=UNSEEN),
+        pytest.param(OnlySlots),
+        pytest.param(in_a_tuple),
+        pytest.param(in_a_default),
     ],
     ids=["object", "two", "partial", "slots", "tuple", "default"],
 )
@@ -344,11 +341,6 @@ def test_a_handler_is_never_run_past_a_wrapper_of_its_view(
     assert "@functools.wraps" in refusal(app, realtime)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="routes._parts asks an unbound LocalProxy for its attributes",
-)
 def test_a_view_may_close_over_a_proxy_such_as_current_connection(
     app: Quart, realtime: Realtime
 ) -> None:

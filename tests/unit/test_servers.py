@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quart_realtime import servers
-from quart_realtime.protocol import Frame
+from quart_realtime.frames import Frame
 from quart_realtime.servers import ASGITransport
 
 from .fakes import BOUND
