@@ -74,6 +74,33 @@ async def test_a_token_as_subprotocol_logs_in_and_realtime_v1_is_selected() -> N
     assert told == {"identity": "ana", "claims": {"role": "x"}, "user_id": "ana"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [
+        ("Bearer", "Bearer {}"),
+        ("Bearer", "bearer {}"),
+        ("Bearer", "Basic x, Bearer {}"),
+        ("JWT", "JWT {}"),
+        (None, "{}"),
+    ],
+)
+async def test_the_header_is_read_as_the_app_configures_it(kind: str | None, header: str) -> None:
+    app = make_app()
+    app.config["JWT_HEADER_TYPE"] = kind
+    app.config["JWT_HEADER_NAME"] = "X-Token"
+    with_whoami(app)
+    headers = {"X-Token": header.format(await token(app))}
+    async with realtime_client(app, headers=headers) as client:
+        await client.wait_connected()
+        assert await client.request("users", "me") == {"identity": "ana"}
+
+
+async def test_a_header_that_is_none_is_a_token_that_is_none() -> None:
+    app = with_whoami(make_app())
+    async with realtime_client(app, headers={"Authorization": ","}) as client:
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
 @pytest.mark.parametrize("location", ["header", "cookie", "query"])
 async def test_a_token_is_found_at_each_place_that_jwt_token_location_names(location: str) -> None:
     app = make_app()
@@ -141,6 +168,7 @@ async def test_messages_sent_right_after_auth_find_the_client_logged_in() -> Non
 BAD_TOKENS: dict[str, Callable[[], str]] = {
     "no JWT": lambda: "not-a-token",
     "empty parts": lambda: "..",
+    "no ASCII": lambda: "añb.c.d",
     "alg none": lambda: jwt.encode({"identity": "ana", "type": "access"}, None, "none"),
     "another key": lambda: jwt.encode({"identity": "ana"}, "another key" * 6, "HS256"),
     "another algorithm": lambda: jwt.encode({"identity": "ana", "type": "access"}, SECRET, "HS384"),

@@ -484,6 +484,33 @@ async def test_an_error_is_an_answer_too_and_is_given_again(app: Quart, realtime
 # Mistakes that start-up finds
 
 
+async def test_start_up_refuses_a_parameter_that_no_payload_can_hold(
+    app: Quart, realtime: Realtime
+) -> None:
+    class Strange:
+        def __init__(self, x: int) -> None: ...
+
+    async def take(x: Any) -> None: ...
+
+    take.__annotations__["x"] = list[Strange]
+    realtime.handler("odd", "take")(take)
+    with pytest.raises(SetupError, match=r"odd\.take: .* wants x .* annotate it with"):
+        await app.startup()
+    with pytest.raises(SetupError, match="strange"):
+        realtime.event("strange", Strange)
+
+
+async def test_start_up_refuses_an_authoriser_whose_annotations_can_not_be_read(
+    app: Quart, realtime: Realtime
+) -> None:
+    @realtime.room("box:<box_id>")
+    async def may_join(box_id: Missing) -> bool:  # type: ignore[name-defined]  # noqa: F821
+        return True
+
+    with pytest.raises(SetupError, match="at the top of its module"):
+        await app.startup()
+
+
 async def test_start_up_refuses_a_handler_whose_parameters_have_no_names(app: Quart) -> None:
     realtime = Realtime(app)
 
