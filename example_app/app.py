@@ -7,7 +7,9 @@ from werkzeug.routing import BaseConverter
 
 from example_app import auth, errors, openapi, settings, startup
 from example_app.database import Database
+from example_app.realtime import realtime
 from example_app.views import BLUEPRINTS
+from example_app.views.page import page
 
 
 class IdConverter(BaseConverter):
@@ -31,5 +33,7 @@ def create_app(config: dict[str, Any] | None = None) -> Quart:
     errors.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    app.register_blueprint(page)
+    realtime.init_app(app)
     startup.init_app(app)
     return app

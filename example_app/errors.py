@@ -1,7 +1,7 @@
 """Refusals, and how each becomes a JSON body with a code, a message and details."""
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from quart import Quart, json
 from quart_schema import RequestSchemaValidationError
@@ -9,19 +9,17 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from quart_realtime import RealtimeError
+
 # Where the code isn't the status's own name in lower case.
 CODES = {413: "payload_too_large", 429: "rate_limited", 500: "internal_error", 503: "unavailable"}
 
 
-class ApiError(Exception):
-    """A refusal that the client is told about: *message* for people, *details* for programs."""
+class ApiError(RealtimeError):
+    """A refusal that the client is told about: *message* for people, *details* for programs.
 
-    status: ClassVar[int]
-    code: ClassVar[str]
-
-    def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.details = details
+    It reads the same over the websocket, as a RealtimeError's code, message and details do.
+    """
 
 
 class BadRequestError(ApiError):

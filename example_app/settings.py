@@ -31,6 +31,8 @@ def load(app: Quart, overrides: dict[str, Any]) -> None:
         JWT_BLACKLIST_ENABLED=True,
         # The longest valid message is 4 000 characters, 12 bytes each at worst as JSON escapes.
         MAX_CONTENT_LENGTH=64 * 1024,
+        # A new version of the page must not meet scripts of the old one.
+        SEND_FILE_MAX_AGE_DEFAULT=0,
     )
     app.config.update({key: os.environ[key] for key in ENVIRONMENT_KEYS if os.environ.get(key)})
     app.config.update(overrides)

@@ -1,4 +1,4 @@
-"""Who may do what, asked by the other modules of this package."""
+"""Who may do what, and who is where."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -7,9 +7,26 @@ from example_app.errors import ForbiddenError, NotFoundError
 from example_app.tables import ConversationRow, MemberRow, UserRow
 
 
+async def is_member(session: AsyncSession, conversation_id: str, user_id: str) -> bool:
+    return await session.get(MemberRow, (conversation_id, user_id)) is not None
+
+
+async def conversations_of(session: AsyncSession, user_id: str) -> set[str]:
+    """Return the ids of the conversations that *user_id* is in."""
+    mine = select(MemberRow.conversation_id).where(MemberRow.user_id == user_id)
+    return set(await session.scalars(mine))
+
+
+async def acquaintances_of(session: AsyncSession, user_id: str) -> set[str]:
+    """Return the ids of the others who are in some conversation with *user_id*."""
+    mine = select(MemberRow.conversation_id).where(MemberRow.user_id == user_id)
+    ours = select(MemberRow.user_id).where(MemberRow.conversation_id.in_(mine))
+    return set(await session.scalars(ours)) - {user_id}
+
+
 async def require_member(session: AsyncSession, conversation_id: str, user_id: str) -> None:
     """Raise NotFoundError for an unknown conversation, ForbiddenError if *user_id* isn't in it."""
-    if await session.get(MemberRow, (conversation_id, user_id)) is None:
+    if not await is_member(session, conversation_id, user_id):
         if await session.get(ConversationRow, conversation_id) is None:
             raise NotFoundError("conversation", conversation_id)
         raise ForbiddenError("only members have access", conversation_id=conversation_id)

@@ -1,6 +1,6 @@
 """Conversations, in the database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Annotated
@@ -87,7 +87,7 @@ async def delete_conversation(
     return deleted
 
 
-async def delete_abandoned(session: AsyncSession, conversation_ids: Sequence[str]) -> None:
+async def delete_abandoned(session: AsyncSession, conversation_ids: Iterable[str]) -> None:
     """Delete those of *conversation_ids* that have no member left, so nobody could ever again."""
     await session.execute(
         delete(ConversationRow)

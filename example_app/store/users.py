@@ -10,8 +10,9 @@ from example_app.errors import ConflictError, ForbiddenError, NotFoundError
 from example_app.fields import Identifier
 from example_app.models import User, UserPage
 from example_app.paging import PageQuery, decode_cursor, split_page
+from example_app.store.access import conversations_of
 from example_app.store.conversations import delete_abandoned
-from example_app.tables import MemberRow, UserRow
+from example_app.tables import UserRow
 
 
 async def find_login(session: AsyncSession, username: str) -> tuple[str, str] | None:
@@ -54,15 +55,17 @@ async def rename_user(session: AsyncSession, user_id: str, caller: str, name: st
     return _user(row)
 
 
-async def delete_user(session: AsyncSession, user_id: str, caller: str) -> None:
-    """Delete *user_id*, who must be the caller, with their messages and memberships."""
+async def delete_user(session: AsyncSession, user_id: str, caller: str) -> set[str]:
+    """Delete *user_id*, who must be the caller, with their messages and memberships.
+
+    Returns the ids of the conversations they were in.
+    """
     row = await _find_own(session, user_id, caller)
-    conversation_ids = (
-        await session.scalars(select(MemberRow.conversation_id).where(MemberRow.user_id == user_id))
-    ).all()
+    conversation_ids = await conversations_of(session, user_id)
     await session.delete(row)
     await session.flush()
     await delete_abandoned(session, conversation_ids)
+    return conversation_ids
 
 
 async def _find(session: AsyncSession, user_id: str) -> UserRow:

@@ -64,6 +64,7 @@ async def logout() -> tuple[str, int]:
     async with writing() as session:
         for token in tokens:
             await revocations().revoke_token(session, token)
+    # A websocket that was opened with the access token is closed at its next ping at the latest.
     return "", 204
 
 

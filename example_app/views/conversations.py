@@ -14,6 +14,7 @@ from example_app.models import (
     DeletedConversation,
     NewConversationBody,
 )
+from example_app.realtime import realtime
 from example_app.store import conversations as store
 
 conversations = Blueprint("conversations", __name__)
@@ -24,6 +25,7 @@ tag_blueprint(conversations, ["conversations"])
 @jwt_required
 @validate_querystring(ConversationQuery)
 @validate_response(ConversationPage)
+@realtime.handler("conversations", "get_all")
 async def list_conversations(query_args: ConversationQuery) -> ConversationPage:
     """List the conversations that the caller is in, the oldest first."""
     caller = get_jwt_identity()
@@ -37,6 +39,8 @@ async def list_conversations(query_args: ConversationQuery) -> ConversationPage:
 @jwt_required
 @validate_request(NewConversationBody)
 @validate_response(ConversationBody, 201)
+@realtime.handler("conversations", "create")
+@realtime.emits("conversation_created", data="conversation")
 async def create_conversation(data: NewConversationBody) -> tuple[ConversationBody, int]:
     """Start a conversation; the caller is always a member."""
     new = data.conversation
@@ -50,6 +54,7 @@ async def create_conversation(data: NewConversationBody) -> tuple[ConversationBo
 @conversations.get("/conversations/<conversation_id>")
 @jwt_required
 @validate_response(ConversationBody)
+@realtime.handler("conversations", "get")
 async def get_conversation(conversation_id: str) -> ConversationBody:
     """Show a conversation to its members."""
     async with reading() as session:
@@ -61,6 +66,8 @@ async def get_conversation(conversation_id: str) -> ConversationBody:
 @jwt_required
 @validate_request(ConversationChangeBody)
 @validate_response(ConversationBody)
+@realtime.handler("conversations", "update")
+@realtime.emits("conversation_updated", data="conversation")
 async def update_conversation(
     conversation_id: str, data: ConversationChangeBody
 ) -> ConversationBody:
@@ -75,6 +82,8 @@ async def update_conversation(
 @conversations.delete("/conversations/<conversation_id>")
 @jwt_required
 @validate_response(DeletedConversation)
+@realtime.handler("conversations", "delete")
+@realtime.emits("conversation_deleted")
 async def delete_conversation(conversation_id: str) -> DeletedConversation:
     """Delete a conversation with its messages; only its creator may."""
     async with writing() as session:

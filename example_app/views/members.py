@@ -7,6 +7,7 @@ from quart_schema import tag_blueprint, validate_querystring, validate_request, 
 from example_app.database import reading, writing
 from example_app.models import AddedMember, Member, MemberPage, NewMemberBody
 from example_app.paging import PageQuery
+from example_app.realtime import realtime
 from example_app.store import members as store
 
 members = Blueprint("members", __name__)
@@ -17,6 +18,7 @@ tag_blueprint(members, ["members"])
 @jwt_required
 @validate_querystring(PageQuery)
 @validate_response(MemberPage)
+@realtime.handler("members", "get_all")
 async def list_members(conversation_id: str, query_args: PageQuery) -> MemberPage:
     """List the members of a conversation, to its members."""
     async with reading() as session:
@@ -27,6 +29,8 @@ async def list_members(conversation_id: str, query_args: PageQuery) -> MemberPag
 @jwt_required
 @validate_request(NewMemberBody)
 @validate_response(AddedMember, 201)
+@realtime.handler("members", "create")
+@realtime.emits("member_added")
 async def add_member(conversation_id: str, data: NewMemberBody) -> tuple[AddedMember, int]:
     """Add a user to a conversation; any member may."""
     async with writing() as session:
@@ -39,6 +43,8 @@ async def add_member(conversation_id: str, data: NewMemberBody) -> tuple[AddedMe
 @members.delete("/conversations/<conversation_id>/members/<user_id>")
 @jwt_required
 @validate_response(Member)
+@realtime.handler("members", "delete")
+@realtime.emits("member_removed")
 async def remove_member(conversation_id: str, user_id: str) -> Member:
     """Leave a conversation, or remove somebody from one's own."""
     async with writing() as session:

@@ -14,6 +14,7 @@ from example_app.models import (
     MessageQuery,
     NewMessageBody,
 )
+from example_app.realtime import realtime
 from example_app.store import messages as store
 
 messages = Blueprint("messages", __name__)
@@ -24,6 +25,7 @@ tag_blueprint(messages, ["messages"])
 @jwt_required
 @validate_querystring(MessageQuery)
 @validate_response(MessagePage)
+@realtime.handler("messages", "get_all")
 async def list_messages(conversation_id: str, query_args: MessageQuery) -> MessagePage:
     """List the messages of a conversation, to its members."""
     async with reading() as session:
@@ -34,6 +36,8 @@ async def list_messages(conversation_id: str, query_args: MessageQuery) -> Messa
 @jwt_required
 @validate_request(NewMessageBody)
 @validate_response(MessageBody, 201)
+@realtime.handler("messages", "create")
+@realtime.emits("new_message", data="message")
 async def create_message(conversation_id: str, data: NewMessageBody) -> tuple[MessageBody, int]:
     """Write into a conversation; its members may, as themselves."""
     caller = get_jwt_identity()
@@ -52,6 +56,7 @@ async def create_message(conversation_id: str, data: NewMessageBody) -> tuple[Me
 @messages.get("/messages/<message_id>")
 @jwt_required
 @validate_response(MessageBody)
+@realtime.handler("messages", "get")
 async def get_message(message_id: str) -> MessageBody:
     """Show one message to the members of its conversation."""
     async with reading() as session:
@@ -62,6 +67,8 @@ async def get_message(message_id: str) -> MessageBody:
 @jwt_required
 @validate_request(MessageChangeBody)
 @validate_response(MessageBody)
+@realtime.handler("messages", "update")
+@realtime.emits("message_updated", data="message")
 async def update_message(message_id: str, data: MessageChangeBody) -> MessageBody:
     """Change the text of one's own message."""
     async with writing() as session:
@@ -74,6 +81,8 @@ async def update_message(message_id: str, data: MessageChangeBody) -> MessageBod
 @messages.delete("/messages/<message_id>")
 @jwt_required
 @validate_response(DeletedMessage)
+@realtime.handler("messages", "delete")
+@realtime.emits("message_deleted")
 async def delete_message(message_id: str) -> DeletedMessage:
     """Delete one's own message."""
     async with writing() as session:

@@ -1,6 +1,6 @@
 """Users."""
 
-from quart import Blueprint
+from quart import Blueprint, current_app
 from quart_jwt_extended import get_jwt_identity, jwt_required
 from quart_schema import (
     security_scheme,
@@ -20,11 +20,13 @@ from example_app.models import (
 )
 from example_app.paging import PageQuery
 from example_app.passwords import hash_password
+from example_app.realtime import realtime, say_goodbye
 from example_app.revocation import revocations
 from example_app.store import users as store
 
 users = Blueprint("users", __name__)
 tag_blueprint(users, ["users"])
+realtime.expose(users, resource="users")
 
 
 @users.get("/users")
@@ -62,6 +64,7 @@ async def get_user(user_id: str) -> UserBody:
 @jwt_required
 @validate_request(UserChangeBody)
 @validate_response(UserBody)
+@realtime.emits("user_updated", data="user")
 async def update_user(user_id: str, data: UserChangeBody) -> UserBody:
     """Change one's own display name."""
     async with writing() as session:
@@ -75,6 +78,8 @@ async def update_user(user_id: str, data: UserChangeBody) -> UserBody:
 async def delete_user(user_id: str) -> DeletedUser:
     """Delete one's own account, its messages and its tokens."""
     async with writing() as session:
-        await store.delete_user(session, user_id, get_jwt_identity())
+        conversation_ids = await store.delete_user(session, user_id, get_jwt_identity())
         await revocations().revoke_user(session, user_id)
+    # Afterwards, so that this answer still reaches a caller whose connection is closed by it.
+    current_app.add_background_task(say_goodbye, user_id, conversation_ids)
     return DeletedUser(user_id)

@@ -1,0 +1,55 @@
+"""Serve the chat with Hypercorn: ``python -m example_app``, then open the address it prints."""
+
+import argparse
+import sys
+
+from hypercorn.config import Config
+from hypercorn.run import run
+
+from example_app.demo_data import USERS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to stop; return the exit status."""
+    options = _parser().parse_args(arguments)
+    config = Config()
+    config.application_path = "example_app:create_app()"
+    config.bind = [options.bind]
+    # To Hypercorn, 0 is one worker in this very process.
+    config.workers = options.workers if options.workers > 1 else 0
+    print(f"Chat at http://{options.bind}")
+    print(f"Log in as {', '.join(USERS)}; each one's password is the name itself.")
+    print("Open a second window and log in as somebody else. Ctrl-C stops the server.", flush=True)
+    if options.workers > 1:
+        print(
+            "Warning: events don't reach clients of another worker, since the broker is this "
+            "process's memory; with several workers half of the chat goes unheard.",
+            file=sys.stderr,
+        )
+    try:
+        return run(config)
+    except OSError as error:
+        print(f"Can't listen on {options.bind}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m example_app", description="Serve the chat.")
+    parser.add_argument(
+        "--bind", default="localhost:8000", metavar="HOST:PORT", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="processes; default: %(default)s"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

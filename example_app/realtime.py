@@ -1,0 +1,192 @@
+"""The chat, live: which events there are, who hears them, and who is in which room.
+
+The views in `example_app.views` say by a decorator what each of them answers to and tells; all
+that needs more than a decorator is here. A conversation has a room, with its members in it, and
+everybody has a room of their own, which the extension makes: ``user:<id>``.
+
+Logging out revokes a token. A connection that was opened with it ends at its next ping, within
+``QUART_REALTIME_PING_INTERVAL`` seconds, or at its next request if that is sooner.
+"""
+
+from typing import Any
+
+from attrs import frozen
+from quart_jwt_extended import get_jwt_identity
+from sqlalchemy.exc import SQLAlchemyError
+
+from example_app.database import reading
+from example_app.models import (
+    AddedMember,
+    Conversation,
+    DeletedConversation,
+    DeletedMessage,
+    Member,
+    Message,
+    User,
+)
+from example_app.store import access
+from quart_realtime import (
+    Connection,
+    Event,
+    Forbidden,
+    Realtime,
+    Unavailable,
+    current_connection,
+)
+
+realtime = Realtime()
+
+
+@frozen
+class Typing:
+    """*user_id* is writing in *conversation_id*."""
+
+    conversation_id: str
+    user_id: str
+
+
+@frozen
+class WhoAmI:
+    """Whose connection it is, its id, and the rooms it is in."""
+
+    user_id: str
+    connection_id: str
+    rooms: list[str]
+
+
+def conversation_room(conversation_id: str) -> str:
+    return f"conversation:{conversation_id}"
+
+
+def user_room(user_id: str) -> str:
+    return f"user:{user_id}"
+
+
+# Events
+
+
+def rooms_of_members(conversation: dict[str, Any]) -> list[str]:
+    """Name the room of each member's own: nobody is in the conversation's yet."""
+    return [user_room(user_id) for user_id in conversation["members"]]
+
+
+realtime.event("new_message", Message, room="conversation:{conversation_id}")
+realtime.event("message_updated", Message, room="conversation:{conversation_id}")
+realtime.event("message_deleted", DeletedMessage, room="conversation:{conversation_id}")
+realtime.event("conversation_created", Conversation, room=rooms_of_members)
+realtime.event("conversation_updated", Conversation, room="conversation:{id}")
+realtime.event("conversation_deleted", DeletedConversation, room="conversation:{conversation_id}")
+realtime.event(
+    "member_added",
+    AddedMember,
+    # The new member isn't in the conversation's room yet, and so hears of it once.
+    room=["conversation:{member.conversation_id}", "user:{member.user_id}"],
+)
+realtime.event("member_removed", Member, room="conversation:{conversation_id}")
+realtime.event("user_updated", User, room="user:{id}")
+realtime.event("typing", Typing, room="conversation:{conversation_id}")
+
+
+# Rooms, and who is in them
+
+
+@realtime.room("conversation:<conversation_id>", presence=True)
+async def may_join(conversation_id: str) -> bool:
+    """Let members in."""
+    async with reading() as session:
+        return await access.is_member(session, conversation_id, get_jwt_identity())
+
+
+@realtime.on_connect
+async def join_conversations(connection: Connection) -> None:
+    """Put whoever connects into the rooms of their conversations."""
+    conversation_ids = await _conversations_of(connection.user_id)
+    for conversation_id in conversation_ids:
+        await connection.join(conversation_room(conversation_id))
+    # Whoever was removed between the look and the join was not put out, being not in yet.
+    for conversation_id in conversation_ids - await _conversations_of(connection.user_id):
+        await connection.leave(conversation_room(conversation_id))
+
+
+async def _conversations_of(user_id: str) -> set[str]:
+    try:
+        async with reading() as session:
+            return await access.conversations_of(session, user_id)
+    except (SQLAlchemyError, OSError) as error:
+        # Better no connection, and another attempt soon, than one that hears nothing.
+        raise Unavailable from error
+
+
+@realtime.on("conversation_created")
+async def let_in_first_members(event: Event) -> None:
+    """Put each member in, having been told of the conversation in a room of their own."""
+    user_id = event.room.removeprefix(user_room(""))
+    await realtime.join(user_id, conversation_room(event.value()["id"]))
+
+
+@realtime.on("member_added")
+async def let_in_new_member(event: Event) -> None:
+    """Put the new member in, after both the others and the new member have been told."""
+    member = event.value()["member"]
+    if event.room == user_room(member["user_id"]):
+        await realtime.join(member["user_id"], conversation_room(member["conversation_id"]))
+
+
+@realtime.on("member_removed")
+async def put_out_member(event: Event) -> None:
+    """Put the former member out, who has just been told with all others."""
+    await realtime.leave(event.value()["user_id"], event.room)
+
+
+@realtime.on("conversation_deleted")
+async def put_out_all(event: Event) -> None:
+    """Leave the room of a deleted conversation empty."""
+    for user_id in event.value()["members"]:
+        await realtime.leave(user_id, event.room)
+
+
+@realtime.on("user_updated")
+async def tell_acquaintances(event: Event) -> None:
+    """Pass a user's new name on to everybody in a conversation with them, each once."""
+    user = event.value()
+    if event.room != user_room(user["id"]):
+        return  # It has been passed on, this is where we hear of it again.
+    async with reading() as session:
+        acquaintances = await access.acquaintances_of(session, user["id"])
+    await realtime.notify("user_updated", user, room=[user_room(id_) for id_ in acquaintances])
+
+
+# What has no route
+
+
+@realtime.handler("users", "whoami")
+async def whoami() -> WhoAmI:
+    """Tell a client what it is connected as."""
+    return WhoAmI(
+        user_id=get_jwt_identity(),
+        connection_id=current_connection.id,
+        rooms=sorted(current_connection.rooms),
+    )
+
+
+@realtime.handler("conversations", "typing", rate_limit="5/second")
+async def show_typing(conversation_id: str) -> None:
+    """Show the other members that somebody is writing.
+
+    It happens at every few keys, so it asks no database: only members are in the room.
+    """
+    room = conversation_room(conversation_id)
+    if room not in current_connection.rooms:
+        raise Forbidden("only members have access", conversation_id=conversation_id)
+    typing = Typing(conversation_id=conversation_id, user_id=get_jwt_identity())
+    await realtime.notify("typing", typing, others_only=True)
+
+
+# When an account goes
+
+
+async def say_goodbye(user_id: str, conversation_ids: set[str]) -> None:
+    """Tell the conversations that *user_id*, whose account is gone, has left, and hang up."""
+    for conversation_id in sorted(conversation_ids):
+        await realtime.notify("member_removed", Member(conversation_id, user_id))
+    await realtime.disconnect(user_id, reason="the account was deleted")

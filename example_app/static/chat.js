@@ -1,0 +1,309 @@
+/** The page: how what is known of the chat is kept up to date, and what the user does. */
+
+import { $, ask, el } from "./dom.js";
+import { messageItem, submitOnEnter } from "./messages.js";
+import { getToken, isLoggedIn, logIn, logOut } from "./session.js";
+import { Socket } from "./socket.js";
+import { forgetEverything, nameOf, state } from "./state.js";
+import {
+  attempt,
+  isAtBottom,
+  isNarrow,
+  scrollDown,
+  showConnection,
+  showConversations,
+  showLogin,
+  showNoConversation,
+  showThread,
+  showTyping,
+  view,
+} from "./view.js";
+
+const TYPING_EVERY = 2_000;
+const TYPING_SHOWN = 4_000;
+const PAGE = 50;
+
+const url = new URL("ws", document.baseURI);
+url.protocol = url.protocol.replace("http", "ws");
+
+let socket = null;
+
+const inRoom = (room) => room.slice("conversation:".length);
+
+// Logging in and out
+
+async function comeIn(username, password) {
+  try {
+    await logIn(username, password);
+  } catch (error) {
+    $("login-failure").textContent = error.message;
+    return;
+  }
+  $("login-form").reset();
+  start();
+}
+
+$("login-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const { username, password } = event.target.elements;
+  comeIn(username.value, password.value);
+});
+
+for (const button of document.querySelectorAll("[data-demo]")) {
+  button.addEventListener("click", () => comeIn(button.dataset.demo, button.dataset.demo));
+}
+
+$("logout").addEventListener("click", () => {
+  logOut();
+  socket.disconnect();
+  showLogin();
+});
+
+function start() {
+  forgetEverything();
+  $("conversations").replaceChildren();
+  showNoConversation();
+  document.body.dataset.screen = "chat";
+  $("login-failure").textContent = "";
+  socket = new Socket(url.href, getToken);
+  socket.onstate = followConnection;
+  socket.onresume = (room, complete) => {
+    if (complete) return;
+    if (room.startsWith("conversation:")) attempt(reload(inRoom(room)));
+    if (room.startsWith("user:")) attempt(load());
+  };
+  for (const [event, handler] of Object.entries(events)) socket.on(event, handler);
+  socket.connect();
+}
+
+function followConnection(connection, detail) {
+  showConnection(connection, detail);
+  if (connection === "connected") {
+    state.me = socket.userId;
+    $("me").textContent = nameOf(state.me);
+    if (!state.loaded) attempt(load());
+  }
+  if (connection === "closed" && isLoggedIn()) {
+    logOut();
+    showLogin(detail.reason || "You were logged out.");
+  }
+}
+
+// What there is to show
+
+async function everything(resource) {
+  const items = [];
+  let cursor = null;
+  do {
+    const page = await socket.request(resource, "get_all", { cursor, limit: 100 });
+    items.push(...page[resource]);
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+  return items;
+}
+
+async function load() {
+  for (const { id, name } of await everything("users")) state.users.set(id, name);
+  $("me").textContent = nameOf(state.me);
+  const conversations = await everything("conversations");
+  for (const id of state.conversations.keys()) {
+    if (!conversations.some((conversation) => conversation.id === id)) forgetConversation(id);
+  }
+  conversations.forEach(keepConversation);
+  state.loaded = true;
+  const [first] = state.conversations.keys();
+  if (state.open === null && first !== undefined && !isNarrow()) await openConversation(first);
+}
+
+function keepConversation(conversation) {
+  const unread = state.conversations.get(conversation.id)?.unread ?? 0;
+  state.conversations.set(conversation.id, { ...conversation, unread });
+  showConversations();
+}
+
+function forgetConversation(id) {
+  if (!state.conversations.delete(id)) return;
+  showConversations();
+  if (state.open === id) showNoConversation();
+}
+
+async function openConversation(id) {
+  state.open = id;
+  state.conversations.get(id).unread = 0;
+  $("chat").dataset.showing = "thread";
+  showConversations();
+  showThread();
+  forgetTyping();
+  $("messages").replaceChildren();
+  $("content").focus();
+  await reload(id);
+  await socket.subscribe(`conversation:${id}`); // We are in it already, but who else is?
+}
+
+async function reload(id) {
+  if (state.open !== id) return;
+  const page = await messagesOf(id);
+  if (state.open !== id) return;
+  $("messages").replaceChildren(...page.reverse().map(itemOf));
+  scrollDown();
+}
+
+async function messagesOf(conversation_id, cursor = null) {
+  const wanted = { conversation_id, order: "desc", limit: PAGE, cursor };
+  const page = await socket.request("messages", "get_all", wanted);
+  if (state.open === conversation_id) {
+    state.older = page.next_cursor;
+    $("older").hidden = state.older === null;
+  }
+  return page.messages;
+}
+
+// What happens
+
+const events = {
+  new_message(message) {
+    forgetTyping(message.sender_id);
+    if (message.conversation_id !== state.open) {
+      const conversation = state.conversations.get(message.conversation_id);
+      if (conversation) conversation.unread += 1;
+      showConversations();
+    } else if ($(message.id) === null) {
+      const follow = isAtBottom() || message.sender_id === state.me;
+      $("messages").append(itemOf(message));
+      if (follow) scrollDown();
+    }
+  },
+  message_updated(message) {
+    $(message.id)?.replaceWith(itemOf(message));
+  },
+  message_deleted({ message_id }) {
+    $(message_id)?.remove();
+  },
+  conversation_created: keepConversation,
+  conversation_updated: keepConversation,
+  conversation_deleted({ conversation_id }) {
+    forgetConversation(conversation_id);
+  },
+  member_added({ conversation }) {
+    keepConversation(conversation);
+  },
+  member_removed({ conversation_id, user_id }) {
+    const conversation = state.conversations.get(conversation_id);
+    if (user_id === state.me) return forgetConversation(conversation_id);
+    if (!conversation) return;
+    conversation.members = conversation.members.filter((id) => id !== user_id);
+    showConversations();
+    attempt(reload(conversation_id)); // Where an account was deleted, its messages are gone too.
+  },
+  user_updated({ id, name }) {
+    state.users.set(id, name);
+    $("me").textContent = nameOf(state.me);
+    showConversations();
+    if (state.open) attempt(reload(state.open));
+  },
+  room_left({ room }) {
+    if (room.startsWith("conversation:")) forgetConversation(inRoom(room));
+  },
+  typing({ conversation_id, user_id }) {
+    if (conversation_id !== state.open || user_id === state.me) return;
+    clearTimeout(state.typing.get(user_id));
+    state.typing.set(user_id, setTimeout(() => forgetTyping(user_id), TYPING_SHOWN));
+    showTyping();
+  },
+  presence({ users }, room) {
+    state.present.set(inRoom(room), new Set(users.map((user) => user.user_id)));
+    showThread();
+  },
+  presence_join({ user_id }, room) {
+    state.present.get(inRoom(room))?.add(user_id);
+    showThread();
+  },
+  presence_leave({ user_id }, room) {
+    state.present.get(inRoom(room))?.delete(user_id);
+    showThread();
+  },
+};
+
+function forgetTyping(user_id) {
+  for (const [id, timer] of state.typing) {
+    if (user_id !== undefined && id !== user_id) continue;
+    clearTimeout(timer);
+    state.typing.delete(id);
+  }
+  showTyping();
+}
+
+function itemOf(message) {
+  const { id: message_id, sender_id } = message;
+  return messageItem(message, {
+    name: nameOf(sender_id),
+    own: sender_id === state.me,
+    edit: (content) => attempt(socket.request("messages", "update", { message_id, message: { content } })),
+    remove: () => attempt(socket.request("messages", "delete", { message_id })),
+  });
+}
+
+// What the user does
+
+let lastTyping = 0;
+
+$("composer").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const content = $("content").value;
+  if (state.open === null || content.trim() === "") return;
+  const message = { conversation_id: state.open, content, sender_id: state.me };
+  $("content").value = "";
+  lastTyping = 0;
+  const sent = await attempt(socket.request("messages", "create", { message }));
+  if (!sent && $("content").value === "") $("content").value = content;
+});
+
+$("content").addEventListener("input", () => {
+  if (state.open === null || Date.now() - lastTyping < TYPING_EVERY) return;
+  lastTyping = Date.now();
+  socket.request("conversations", "typing", { conversation_id: state.open }).catch(() => {});
+});
+
+submitOnEnter($("content"), $("composer"));
+
+$("older").addEventListener("click", async () => {
+  const height = $("scroll").scrollHeight;
+  await attempt(
+    messagesOf(state.open, state.older).then((messages) => {
+      $("messages").prepend(...messages.reverse().map(itemOf));
+      $("scroll").scrollTop += $("scroll").scrollHeight - height;
+    }),
+  );
+});
+
+$("back").addEventListener("click", () => {
+  $("chat").dataset.showing = "list";
+  state.open = null;
+  showConversations();
+  $("conversations").querySelector("button")?.focus();
+});
+
+$("new-conversation").addEventListener("click", async () => {
+  const form = $("new-form");
+  form.reset();
+  const people = [...state.users].filter(([id]) => id !== state.me);
+  $("people").replaceChildren(
+    ...people.map(([id, name]) =>
+      el("label", { className: "check" }, el("input", { type: "checkbox", name: "member", value: id }), name),
+    ),
+  );
+  if ((await ask($("new-dialog"))) !== "create") return;
+  const chosen = new FormData(form);
+  const conversation = { title: chosen.get("title"), members: chosen.getAll("member") };
+  await attempt(
+    socket.request("conversations", "create", { conversation }).then(({ conversation: created }) => {
+      keepConversation(created);
+      return openConversation(created.id);
+    }),
+  );
+});
+
+view.onopen = (id) => attempt(openConversation(id));
+
+if (isLoggedIn()) start();
+else showLogin();

@@ -1,0 +1,54 @@
+/**
+ * Who is logged in, in this tab: the tokens, and how to get and renew them over REST.
+ * Each tab has a login of its own, so that two people can chat in one browser.
+ */
+
+const KEY = "chat.tokens";
+
+export class LoginError extends Error {}
+
+let tokens = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+
+function keep(fresh) {
+  tokens = fresh;
+  if (fresh === null) sessionStorage.removeItem(KEY);
+  else sessionStorage.setItem(KEY, JSON.stringify(fresh));
+}
+
+async function post(path, { body, token } = {}) {
+  const headers = {};
+  if (body) headers["Content-Type"] = "application/json";
+  if (token) headers.Authorization = `Bearer ${token}`;
+  const response = await fetch(path, { method: "POST", headers, body: body && JSON.stringify(body) });
+  const answer = response.status === 204 ? null : await response.json();
+  if (response.status === 401) throw new LoginError(answer.message);
+  if (!response.ok) throw new Error(answer.message);
+  return answer;
+}
+
+export const isLoggedIn = () => tokens !== null;
+
+export async function logIn(username, password) {
+  keep(await post("auth/login", { body: { username, password } }));
+}
+
+export async function logOut() {
+  const { access_token: token, refresh_token } = tokens;
+  keep(null);
+  await post("auth/logout", { token, body: { refresh_token } }).catch(() => {});
+}
+
+/**
+ * The token to connect with, or for any other reason a fresh one.
+ * Throws a LoginError when only a new login will help.
+ */
+export async function getToken(reason) {
+  if (tokens === null) throw new LoginError("logged out");
+  if (reason !== "connect") {
+    const before = tokens;
+    const fresh = await post("auth/refresh", { token: before.refresh_token });
+    if (tokens !== before) throw new LoginError("logged out");
+    keep({ ...tokens, ...fresh });
+  }
+  return tokens.access_token;
+}

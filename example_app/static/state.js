@@ -1,0 +1,19 @@
+/** What this window knows of the chat. Only chat.js changes it; view.js shows it. */
+
+export const state = {};
+
+export function forgetEverything() {
+  Object.assign(state, {
+    me: null, // user id
+    loaded: false,
+    users: new Map(), // id → name
+    conversations: new Map(), // id → { id, title, members, unread }
+    present: new Map(), // conversation id → ids of those who are there
+    typing: new Map(), // user id → timer, in the conversation that is open
+    open: null, // conversation id
+    older: null, // cursor of the page before the oldest message shown
+  });
+}
+
+export const nameOf = (id) => state.users.get(id) ?? id;
+export const others = (conversation) => conversation.members.filter((id) => id !== state.me);

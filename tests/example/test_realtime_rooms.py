@@ -1,0 +1,151 @@
+"""Who is in which room, who may come in, and what ends a connection."""
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from example_app import create_app
+from example_app import realtime as chat
+from quart_realtime.client_types import RealtimeError
+from quart_realtime.protocol import may_reconnect
+from quart_realtime.testing import HandshakeRefused, realtime_client
+
+WELCOME = "conversation:conv-welcome"
+
+
+async def log_in(api, username="ana"):
+    answer = await api.post("/auth/login", {"username": username, "password": username})
+    return type(api)(api.app, answer.body["access_token"])
+
+
+async def test_whoever_connects_is_in_the_rooms_of_their_conversations(app, ana):
+    conversation_id = await ana.start_conversation("luis")
+    async with (
+        realtime_client(app, user_id="luis") as luis,
+        realtime_client(app, user_id="eva") as eva,
+    ):
+        rooms = {place["room"] for place in luis.connected["rooms"]}
+        assert rooms == {"everyone", "user:luis", WELCOME, f"conversation:{conversation_id}"}
+        rooms = {place["room"] for place in eva.connected["rooms"]}
+        assert rooms == {"everyone", "user:eva", WELCOME}
+
+
+async def test_a_foreign_conversation_and_an_unknown_one_are_refused_alike(app, ana):
+    foreign = f"conversation:{await ana.start_conversation()}"
+    async with realtime_client(app, user_id="luis") as luis:
+        answers = await luis.subscribe(foreign, "conversation:unknown", "user:ana", "anything")
+    assert {answer["error"]["code"] for answer in answers} == {"forbidden"}
+
+
+async def test_who_was_away_gets_what_was_missed_and_who_was_removed_does_not(app, ana):
+    async with realtime_client(app, user_id="luis") as luis:
+        place = next(place for place in luis.connected["rooms"] if place["room"] == WELCOME)
+    message = await ana.write("conv-welcome")
+    async with realtime_client(app, user_id="luis") as luis:
+        (answer,) = await luis.subscribe(place)
+        assert answer["recovered"] is True
+        assert [event["payload"]["data"] for event in answer["events"]] == [message]
+    await ana.delete("/conversations/conv-welcome/members/luis")
+    async with realtime_client(app, user_id="luis") as luis:
+        assert WELCOME not in {place["room"] for place in luis.connected["rooms"]}
+        (answer,) = await luis.subscribe(place)
+        assert answer["error"]["code"] == "forbidden"
+
+
+async def test_who_is_removed_while_connecting_is_not_left_in_the_room(app, ana, monkeypatch):
+    look_up = chat._conversations_of
+
+    async def look_up_and_be_removed(user_id):
+        found = await look_up(user_id)
+        if "conv-welcome" in found:
+            await ana.delete(f"/conversations/conv-welcome/members/{user_id}")
+        return found
+
+    monkeypatch.setattr(chat, "_conversations_of", look_up_and_be_removed)
+    async with realtime_client(app, user_id="luis") as luis:
+        assert await luis.expect("room_left") == {"room": WELCOME}
+        await ana.write("conv-welcome")
+        await luis.expect_none("new_message")
+
+
+async def test_nobody_is_connected_without_their_conversations(app, ana, monkeypatch):
+    async def unreachable(_session, _user_id):
+        raise OperationalError("SELECT", {}, ConnectionError())
+
+    monkeypatch.setattr(chat.access, "conversations_of", unreachable)
+    async with realtime_client(app) as socket:
+        with pytest.raises(RealtimeError) as refused:
+            await socket.authenticate(ana.token)
+        assert refused.value.code == "unavailable"
+        assert may_reconnect(await socket.wait_closed())
+
+
+async def test_members_see_who_is_there(app):
+    async with realtime_client(app, user_id="luis") as luis:
+        async with realtime_client(app, user_id="ana") as ana:
+            assert await luis.expect("presence_join", room=WELCOME) == {"user_id": "ana"}
+            (answer,) = await ana.subscribe(WELCOME)
+            present = {person["user_id"] for person in answer["presence"]}
+            assert present == {"ana", "luis"}
+        assert await luis.expect("presence_leave", room=WELCOME) == {"user_id": "ana"}
+
+
+async def test_who_comes_back_as_a_member_is_in_again(app, ana):
+    async with realtime_client(app, user_id="luis") as luis:
+        await ana.delete("/conversations/conv-welcome/members/luis")
+        await luis.expect("room_left")
+        await ana.post("/conversations/conv-welcome/members", {"member": {"user_id": "luis"}})
+        await luis.expect("member_added")
+        assert (await luis.expect("room_joined"))["room"] == WELCOME
+        message = await ana.write("conv-welcome")
+        assert await luis.expect("new_message") == message
+
+
+async def test_deleting_an_account_closes_all_its_connections_and_no_other(app):
+    async with (
+        realtime_client(app, user_id="ana") as one,
+        realtime_client(app, user_id="ana") as other,
+        realtime_client(app, user_id="luis") as luis,
+    ):
+        assert await one.request("users", "delete", user_id="ana") == {"user_id": "ana"}
+        assert await one.wait_closed() == 4502
+        assert await other.wait_closed() == 4502
+        assert (await luis.request("users", "whoami"))["user_id"] == "luis"
+
+
+async def test_a_deleted_user_does_not_come_back(app, ana):
+    await ana.delete("/users/ana")
+    async with realtime_client(app) as socket:
+        with pytest.raises(RealtimeError) as refused:
+            await socket.authenticate(ana.token)
+        assert refused.value.code == "unauthorized"
+        assert await socket.wait_closed() == 4500
+
+
+async def test_logging_out_closes_the_connection_within_a_ping_interval(config, anybody):
+    anybody.app = create_app(config | {"QUART_REALTIME_PING_INTERVAL": 0.2})
+    async with anybody.app.test_app():
+        ana, again = await log_in(anybody), await log_in(anybody)
+        async with (
+            realtime_client(anybody.app, ana.token) as socket,
+            realtime_client(anybody.app, again.token) as other_login,
+        ):
+            await ana.post("/auth/logout")
+            assert await socket.wait_closed() == 4500
+            assert (await other_login.request("users", "whoami"))["user_id"] == "ana"
+
+
+async def test_a_request_after_logging_out_is_refused_and_closes_the_connection(anybody):
+    ana = await log_in(anybody)
+    async with realtime_client(anybody.app, ana.token) as socket:
+        await ana.post("/auth/logout")
+        with pytest.raises(RealtimeError) as refused:
+            await socket.request("users", "get_all")
+        assert refused.value.code == "unauthorized"
+        assert await socket.wait_closed() == 4500
+
+
+async def test_a_page_of_another_origin_can_not_connect(app):
+    with pytest.raises(HandshakeRefused) as refused:
+        async with realtime_client(app, user_id="ana", headers={"Origin": "https://evil.test"}):
+            pytest.fail("it could")
+    assert refused.value.status == 403
