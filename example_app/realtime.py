@@ -27,8 +27,8 @@ from example_app.models import (
 from example_app.store import access
 from quart_realtime import (
     Connection,
-    Event,
     Forbidden,
+    Notification,
     Realtime,
     Unavailable,
     current_connection,
@@ -70,6 +70,13 @@ def rooms_of_members(conversation: dict[str, Any]) -> list[str]:
     return [user_room(user_id) for user_id in conversation["members"]]
 
 
+async def rooms_of_acquaintances(user: dict[str, Any]) -> list[str]:
+    """Name the rooms of the user and of everybody in a conversation with them, each once."""
+    async with reading() as session:
+        acquaintances = await access.acquaintances_of(session, user["id"])
+    return [user_room(id_) for id_ in (user["id"], *acquaintances)]
+
+
 realtime.event("new_message", Message, room="conversation:{conversation_id}")
 realtime.event("message_updated", Message, room="conversation:{conversation_id}")
 realtime.event("message_deleted", DeletedMessage, room="conversation:{conversation_id}")
@@ -83,8 +90,8 @@ realtime.event(
     room=["conversation:{member.conversation_id}", "user:{member.user_id}"],
 )
 realtime.event("member_removed", Member, room="conversation:{conversation_id}")
-realtime.event("user_updated", User, room="user:{id}")
-realtime.event("typing", Typing, room="conversation:{conversation_id}")
+realtime.event("user_updated", User, room=rooms_of_acquaintances)
+realtime.event("typing", Typing, room="conversation:{conversation_id}", history=False)
 
 
 # Rooms, and who is in them
@@ -118,42 +125,33 @@ async def _conversations_of(user_id: str) -> set[str]:
 
 
 @realtime.on("conversation_created")
-async def let_in_first_members(event: Event) -> None:
-    """Put each member in, having been told of the conversation in a room of their own."""
-    user_id = event.room.removeprefix(user_room(""))
-    await realtime.join(user_id, conversation_room(event.value()["id"]))
+async def let_in_first_members(told: Notification) -> None:
+    """Put the members in, who have just been told of it in rooms of their own."""
+    conversation = told.value()
+    for user_id in conversation["members"]:
+        await realtime.join(user_id, conversation_room(conversation["id"]))
 
 
 @realtime.on("member_added")
-async def let_in_new_member(event: Event) -> None:
+async def let_in_new_member(told: Notification) -> None:
     """Put the new member in, after both the others and the new member have been told."""
-    member = event.value()["member"]
-    if event.room == user_room(member["user_id"]):
-        await realtime.join(member["user_id"], conversation_room(member["conversation_id"]))
+    member = told.value()["member"]
+    await realtime.join(member["user_id"], conversation_room(member["conversation_id"]))
 
 
 @realtime.on("member_removed")
-async def put_out_member(event: Event) -> None:
+async def put_out_member(told: Notification) -> None:
     """Put the former member out, who has just been told with all others."""
-    await realtime.leave(event.value()["user_id"], event.room)
+    member = told.value()
+    await realtime.leave(member["user_id"], conversation_room(member["conversation_id"]))
 
 
 @realtime.on("conversation_deleted")
-async def put_out_all(event: Event) -> None:
+async def put_out_all(told: Notification) -> None:
     """Leave the room of a deleted conversation empty."""
-    for user_id in event.value()["members"]:
-        await realtime.leave(user_id, event.room)
-
-
-@realtime.on("user_updated")
-async def tell_acquaintances(event: Event) -> None:
-    """Pass a user's new name on to everybody in a conversation with them, each once."""
-    user = event.value()
-    if event.room != user_room(user["id"]):
-        return  # It has been passed on, this is where we hear of it again.
-    async with reading() as session:
-        acquaintances = await access.acquaintances_of(session, user["id"])
-    await realtime.notify("user_updated", user, room=[user_room(id_) for id_ in acquaintances])
+    conversation = told.value()
+    for user_id in conversation["members"]:
+        await realtime.leave(user_id, conversation_room(conversation["conversation_id"]))
 
 
 # What has no route

@@ -18,7 +18,7 @@ from .errors import (
     Unavailable,
 )
 from .extension import Realtime
-from .protocol import CloseCode, Event, HistoryPolicy
+from .protocol import CloseCode, HistoryPolicy, Notification
 
 __all__ = [
     "BadRequest",
@@ -26,11 +26,11 @@ __all__ = [
     "CloseCode",
     "Conflict",
     "Connection",
-    "Event",
     "Forbidden",
     "HistoryPolicy",
     "InvalidPayload",
     "NotFound",
+    "Notification",
     "PayloadTooLarge",
     "Presence",
     "RateLimited",

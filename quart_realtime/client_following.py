@@ -15,7 +15,7 @@ from .client_link import EventFrame, Joined, Link, encode, time_limit
 from .client_listeners import Tasks
 from .client_rooms import HOPELESS, Room, RoomAnswer, Track, Verdict
 from .client_types import Closed, ConnectionLost, Event, RealtimeError, Recovery
-from .protocol import EVERYONE
+from .protocol import EVERYONE, SKIPPED
 
 SUBSCRIBE_SIZE = 32 * 1024
 """How large one ``subscribe`` may be; the server closes on a message of more than 64 KiB."""
@@ -291,6 +291,8 @@ class Following:
 
     def _hand_out(self, frame: EventFrame, track: Track | None) -> None:
         payload = frame.payload
+        if payload.type == SKIPPED:
+            return
         room = frame.room or EVERYONE
         event = Event(payload.type, payload.data, room, frame.id, frame.offset, frame.epoch)
         if track is not None:

@@ -43,7 +43,7 @@ from .protocol import (
 )
 from .servers import Receive, Transport
 from .settings import Settings
-from .subscriptions import RoomRules, Subscriptions, position_payload
+from .subscriptions import RoomRules, Subscriptions
 
 logger = logging.getLogger("quart_realtime")
 
@@ -106,7 +106,7 @@ class Connection:
         self._transport = transport
         self._phase = State.CONNECTING
         # While the client is greeted: what is to reach it after the greeting, in order.
-        self._greeting: list[Entry | Frame] | None = None
+        self._greeting: list[tuple[dict[str, Any], Entry] | Frame] | None = None
         self._greeted = False
         self._close_code: int | None = None
         self._reading: asyncio.Timeout | None = None
@@ -147,12 +147,11 @@ class Connection:
             return
         await self._subscriptions.grant(room, self._tell_joined)
 
-    def _tell_joined(self, entry: Entry) -> None:
+    def _tell_joined(self, place: dict[str, Any], entry: Entry) -> None:
         if self._greeting is not None:
-            self._greeting.append(entry)
+            self._greeting.append((place, entry))
         else:
-            told = position_payload(entry.recovery.position)
-            self._send_notice(protocol.ROOM_JOINED, told)
+            self._send_notice(protocol.ROOM_JOINED, place)
             entry.open()
 
     async def leave(self, room: str) -> None:
@@ -178,7 +177,7 @@ class Connection:
         """
         if code != CloseCode.NORMAL and not 4000 <= code <= 4999:
             raise ValueError(f"close with 1000 or with a code from 4000 to 4999, not {code}")
-        self._close_soon(code, reason)
+        self._close_after_answer(code, reason)
 
     # What the hub needs
 
@@ -201,7 +200,7 @@ class Connection:
 
     def send_away(self, reason: str) -> None:
         """Close, for good: the app wishes it."""
-        self._close_soon(CloseCode.DISCONNECTED, reason)
+        self._close_after_answer(CloseCode.DISCONNECTED, reason)
 
     # Its life
 
@@ -238,6 +237,10 @@ class Connection:
         if self._greeted:
             code = self._close_code or CloseCode.ABNORMAL
             self._services.spawn(self._services.farewell(self, code), Context())
+
+    def _close_after_answer(self, code: int, reason: str) -> None:
+        """Begin to close, but for a request of this connection's own that asks for it: after it."""
+        self._jobs.after_this(lambda: self._close_soon(code, reason))
 
     def _close_soon(
         self, code: int, reason: str = "", *, retry_after_ms: int | None = None
@@ -408,16 +411,12 @@ class Connection:
             "idle_timeout": self._settings.idle_timeout,
             "max_message_size": self._settings.max_message_size,
             "expires_at": expires_at,
-            "rooms": [
-                position_payload(item.recovery.position)
-                for item in greeting
-                if isinstance(item, Entry)
-            ],
+            "rooms": [item[0] for item in greeting if isinstance(item, tuple)],
         }
         self._answer(frames.connected_frame(payload))
         for item in greeting:
-            if isinstance(item, Entry):
-                item.open()
+            if isinstance(item, tuple):
+                item[1].open()
             else:
                 self._answer(item)
 

@@ -106,10 +106,15 @@ class NativeHandler:
     async def __call__(self, app: Quart, payload: dict[str, Any]) -> bytes:
         """Run the function and return its answer's payload, encoded."""
         arguments = self.bind(payload)
-        value, status = await value_of(await app.ensure_async(self._function)(**arguments))
-        if not is_success(status):
-            raise RouteError(status, to_builtins(value))
-        return dump(value)
+        return await _encoded(await app.ensure_async(self._function)(**arguments))
+
+
+async def _encoded(result: Any) -> bytes:
+    """Encode what a view may return, and raise what is no success."""
+    value, status = await value_of(result)
+    if not is_success(status):
+        raise RouteError(status, to_builtins(value))
+    return dump(value)
 
 
 def _dotted(parameter: str, field: str) -> str:
@@ -231,7 +236,21 @@ class Dispatcher:
         native = self._natives[request.resource, request.action]
         async with self._app.app_context():
             log_in(identity)
-            return await native(self._app, request.payload)
+            try:
+                return await native(self._app, request.payload)
+            except Exception as error:
+                if await error_of(error) is not None:
+                    raise
+                return await self._by_error_handler(error)
+
+    async def _by_error_handler(self, error: Exception) -> bytes:
+        """Answer as the app's own handler of such errors does; raise *error* where it has none."""
+        handlers = self._app.error_handler_spec[None][None]
+        for kind in type(error).__mro__:
+            if kind in handlers:
+                result = await self._app.ensure_async(handlers[kind])(error)
+                return await _encoded(result)
+        raise error
 
     async def run_hook(
         self, connection: Connection, function: AnyFunction, *arguments: Any, **named: Any

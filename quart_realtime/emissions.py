@@ -74,7 +74,12 @@ def _member(value: Any, name: str) -> Any:
     return getattr(value, name, _MISSING)
 
 
-def rooms_of(source: RoomSource, data: Any, arguments: Mapping[str, Any]) -> list[str]:
+async def settled(value: Any) -> Any:
+    """Return what the app's callable returned, awaited if it is a coroutine function."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def rooms_of(source: RoomSource, data: Any, arguments: Mapping[str, Any]) -> list[str]:
     """Return the rooms that an event goes to.
 
     Args:
@@ -89,7 +94,7 @@ def rooms_of(source: RoomSource, data: Any, arguments: Mapping[str, Any]) -> lis
     if source is None:
         return [EVERYONE]
     if callable(source):
-        said = source(data)
+        said = await settled(source(data))
         if not isinstance(said, Iterable):
             raise EmissionError(f"the room's callable returned {said!r}, not a room or a list")
         rooms = [said] if isinstance(said, str) else list(said)
@@ -102,7 +107,7 @@ def rooms_of(source: RoomSource, data: Any, arguments: Mapping[str, Any]) -> lis
     return list(dict.fromkeys(rooms))
 
 
-def data_of(emission: Emission, value: Any, arguments: Mapping[str, Any]) -> Any:
+async def data_of(emission: Emission, value: Any, arguments: Mapping[str, Any]) -> Any:
     """Return what *emission* sends, as builtins, of a view that returned *value*.
 
     A view without a body to its answer sends its arguments.
@@ -111,7 +116,7 @@ def data_of(emission: Emission, value: Any, arguments: Mapping[str, Any]) -> Any
         EmissionError: the result has no such key.
     """
     if callable(emission.data):
-        return to_builtins(emission.data(value))
+        return to_builtins(await settled(emission.data(value)))
     plain = to_builtins(dict(arguments) if value is None else value)
     if emission.data is None:
         return plain

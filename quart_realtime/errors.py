@@ -54,7 +54,7 @@ class RealtimeError(Exception):
     status: int = 500
     default_message: ClassVar[str] = "the request could not be answered"
 
-    def __init__(self, message: str | None = None, **details: Any) -> None:
+    def __init__(self, message: str | None = None, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -86,7 +86,9 @@ class InvalidPayload(RealtimeError):
     code = "validation_error"
     status = 422
 
-    def __init__(self, fields: dict[str, str], message: str | None = None, **details: Any) -> None:
+    def __init__(
+        self, fields: dict[str, str], message: str | None = None, /, **details: Any
+    ) -> None:
         super().__init__(message, fields=fields, **details)
         self.fields = fields
 

@@ -24,7 +24,7 @@ from quart import (
 from .broker import Presence
 from .connection import Connection
 from .context import connection_or_none
-from .emissions import arguments_of, check_template, data_of, rooms_of
+from .emissions import arguments_of, check_template, data_of, rooms_of, settled
 from .errors import RealtimeError, SetupError
 from .handshake import Handshake, origin_is_allowed
 from .models import check_type, to_builtins
@@ -130,24 +130,34 @@ class Realtime:
 
         return register
 
-    def expose(self, blueprint: Blueprint, resource: str) -> None:
+    def expose(self, blueprint: Blueprint, resource: str, *, login: bool = True) -> None:
         """Have every CRUD route of *blueprint* answer websocket requests.
 
         The collection's GET and POST become ``get_all`` and ``create``, an item's GET, PUT or
         PATCH, and DELETE become ``get``, ``update`` and ``delete``. Other routes are left alone,
         and a view with :meth:`handler` of its own keeps to that.
+
+        Args:
+            blueprint: Whose routes.
+            resource: The requests' ``resource``; of a blueprint with several collections, the
+                one that is meant.
+            login: Whether the connection must be logged in.
         """
-        self._registry.exposures.append(Exposure(blueprint, resource))
+        self._registry.exposures.append(Exposure(blueprint, resource, login))
 
     # Events
 
-    def event(self, name: str, schema: Any = None, *, room: RoomSource = None) -> None:
+    def event(
+        self, name: str, schema: Any = None, *, room: RoomSource = None, history: bool = True
+    ) -> None:
         """Declare an event.
 
         Args:
             name: The event's type.
             schema: What its data must be: any type that msgspec or pydantic checks.
             room: Where it goes unless told otherwise, as in :meth:`emits`.
+            history: Whether rooms keep it for those who return; False for what is worth nothing
+                a moment later, such as that somebody is typing.
         """
         room = _checked_room(name, room)
         try:
@@ -156,7 +166,7 @@ class Realtime:
             raise SetupError(
                 f"The event {name!r} can't be checked against that: {error}."
             ) from None
-        self._registry.add_event(EventType(name, schema, room))
+        self._registry.add_event(EventType(name, schema, room, history))
 
     def emits(
         self,
@@ -180,6 +190,8 @@ class Realtime:
                 and the view's arguments where it has no body.
             when: Called with the view's result; the event goes out if it returns true.
             others_only: Whether the connection that caused it is left out.
+
+        The callables may be coroutine functions.
         """
         room = _checked_room(event, room)
 
@@ -200,11 +212,13 @@ class Realtime:
         runtime = self._runtime()
         try:
             value, status = await value_of(result)
-            if not is_success(status) or (emission.when and not emission.when(value)):
+            if not is_success(status):
                 return
-            data = data_of(emission, value, arguments)
+            if emission.when is not None and not await settled(emission.when(value)):
+                return
+            data = await data_of(emission, value, arguments)
             source = self._registry.rooms_of_event(emission.event, emission.room)
-            rooms = rooms_of(source, data, arguments)
+            rooms = await rooms_of(source, data, arguments)
             exclude = _own_connection() if emission.others_only else None
             await runtime.publish(emission.event, data, rooms, exclude)
         except Exception:
@@ -237,15 +251,15 @@ class Realtime:
         check_event_name(event)
         runtime = self._runtime()
         source = self._registry.rooms_of_event(event, room)
-        rooms = rooms_of(source, to_builtins(data), {})
+        rooms = await rooms_of(source, to_builtins(data), {})
         exclude = _own_connection() if others_only else None
         await runtime.publish(event, data, rooms, exclude)
 
     def on(self, event: str) -> Callable[[F], F]:
         """Have the decorated function hear an event on the server.
 
-        It is called with the :class:`~quart_realtime.Event` in the process that sent it, once for
-        each room; what it raises is logged.
+        It is called with the :class:`~quart_realtime.Notification` after the event has gone out to
+        its rooms, in the process that sent it; what it raises is logged.
         """
 
         def register(function: F) -> F:
@@ -285,7 +299,8 @@ class Realtime:
         """Have *function* called with each connection that has logged in.
 
         It runs before the client is told that it is connected. A
-        :class:`~quart_realtime.RealtimeError` that it raises turns the client away.
+        :class:`~quart_realtime.RealtimeError` that it raises turns the client away, for a while
+        if it is :class:`~quart_realtime.Unavailable`; anything else is logged.
         """
         self._registry.connect_hooks.append(function)
         return function

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from .errors import RealtimeError
 from .protocol import (
     EVERYONE,
     PROTOCOL_VERSION,
+    SKIPPED,
     Event,
     close_label,
     may_reconnect,
@@ -95,6 +96,11 @@ def event_object(event: Event) -> dict[str, Any]:
 def event_frame(event: Event) -> Frame:
     """Encode *event*; its data is taken as it stands."""
     return _frame(**event_object(event))
+
+
+def skipped_frame(event: Event) -> Frame:
+    """Encode what the connection that *event* leaves out is told in its place."""
+    return event_frame(evolve(event, type=SKIPPED, data=b"null"))
 
 
 def connected_frame(payload: dict[str, Any]) -> Frame:

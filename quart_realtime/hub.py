@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from attrs import define
+from attrs import define, evolve
 
 from .broker import Broker, Presence, Recovery
 from .errors import RealtimeError
-from .frames import Frame, event_frame
+from .frames import Frame, event_frame, skipped_frame
 from .models import dump
 from .protocol import (
     EVERYONE,
@@ -69,7 +69,7 @@ class _Member:
 
     def deliver(self, event: Event, frame: Frame) -> None:
         if self.held is None:
-            self.subscriber.deliver(frame)
+            self._tell(event, frame)
         elif len(self.held) < HELD_EVENTS:
             self.held.append(event)
         else:
@@ -80,7 +80,13 @@ class _Member:
         held, self.held = self.held, None
         for event in held or ():
             if event.offset is None or event.offset > newest:
-                self.subscriber.deliver(event_frame(event))
+                self._tell(event, event_frame(event))
+
+    def _tell(self, event: Event, frame: Frame) -> None:
+        if event.exclude != self.subscriber.id:
+            self.subscriber.deliver(frame)
+        elif event.offset is not None:
+            self.subscriber.deliver(skipped_frame(event))
 
 
 @define(eq=False)
@@ -199,6 +205,10 @@ class Hub:
             await self.leave(subscriber, room)
         if self._rooms.get(room, {}).get(subscriber.id) is not member:
             await self._vanish(room, member)
+        recovery = evolve(
+            recovery,
+            events=tuple(event for event in recovery.events if event.exclude != subscriber.id),
+        )
         # Who was there already and asks for no history is owed what came meanwhile.
         told = 0 if known and position.epoch is None else recovery.position.offset
         return Entry(recovery, member, told)
@@ -264,9 +274,16 @@ class Hub:
         """Return who is in *room*, on all processes."""
         return await self.broker.present(room)
 
-    async def publish(self, event: Event) -> Event:
-        """Send *event* to its room, on all processes."""
-        return await self.broker.publish(event, self._histories.of(event.room))
+    async def publish(self, event: Event, *, history: bool = True) -> Event:
+        """Send *event* to its room, on all processes.
+
+        Args:
+            event: What is sent.
+            history: Whether the room keeps it, if it keeps any; False for what is worth nothing
+                a moment later.
+        """
+        policy = self._histories.of(event.room) if history else NO_HISTORY
+        return await self.broker.publish(event, policy)
 
     def deliver(self, event: Event) -> None:
         """Hand *event*, encoded once, to each subscriber of its room here."""
@@ -275,8 +292,6 @@ class Hub:
             return
         frame = event_frame(event)
         for member in members.values():
-            if member.subscriber.id == event.exclude:
-                continue
             try:
                 member.deliver(event, frame)
             except Exception:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any, Protocol
+
+from attrs import define, field
 
 from .errors import Conflict, InternalError, RateLimited, RealtimeError
 from .limits import Slots
@@ -23,6 +25,18 @@ class Spawn(Protocol):
 
     def __call__(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
         """Run *work*."""
+
+
+@define(eq=False)
+class _Job:
+    """A job that runs, and what is to be done when it has been answered."""
+
+    jobs: Jobs
+    done: bool = False
+    after: list[Callable[[], None]] = field(factory=list)
+
+
+_current_job: ContextVar[_Job | None] = ContextVar("quart_realtime_job", default=None)
 
 
 class Jobs:
@@ -61,7 +75,17 @@ class Jobs:
             self._ids.discard(job_id)
             raise RateLimited(RETRY_AFTER)
 
+    def after_this(self, call: Callable[[], None]) -> None:
+        """Call *call* when the job whose code this is has been answered; at once outside of one."""
+        job = _current_job.get()
+        if job is None or job.jobs is not self or job.done:
+            call()
+        else:
+            job.after.append(call)
+
     async def _run(self, job_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        job = _Job(self)
+        _current_job.set(job)
         try:
             await work()
         except RealtimeError as error:
@@ -70,8 +94,11 @@ class Jobs:
             logger.exception("answering %r failed", job_id)
             self._send_error(job_id, InternalError())
         finally:
+            job.done = True
             self._ids.discard(job_id)
             self._slots.done()
+            for call in job.after:
+                call()
 
     def clear(self) -> None:
         """Forget the jobs that wait; those that run go on."""

@@ -27,7 +27,9 @@ PRESENCE_JOIN = "presence_join"
 PRESENCE_LEAVE = "presence_leave"
 ROOM_JOINED = "room_joined"
 ROOM_LEFT = "room_left"
-RESERVED_EVENTS = frozenset({PRESENCE_JOIN, PRESENCE_LEAVE, ROOM_JOINED, ROOM_LEFT})
+SKIPPED = "skipped"
+"""Stands for an event that its own connection isn't told, so that the numbers have no gap."""
+RESERVED_EVENTS = frozenset({PRESENCE_JOIN, PRESENCE_LEAVE, ROOM_JOINED, ROOM_LEFT, SKIPPED})
 """Events of the server's own, by which clients keep track of rooms."""
 
 MAX_ID_LENGTH = 64
@@ -206,6 +208,19 @@ class Event:
     offset: int | None = None
     epoch: str | None = None
     exclude: str | None = None
+
+    def value(self) -> Any:
+        """Return *data* decoded."""
+        return msgspec.json.decode(self.data)
+
+
+@frozen
+class Notification:
+    """An event as the app sent it: once, to all of *rooms*. *data* is its JSON, encoded."""
+
+    type: str
+    data: bytes
+    rooms: tuple[str, ...]
 
     def value(self) -> Any:
         """Return *data* decoded."""

@@ -57,15 +57,17 @@ class Exposure:
 
     blueprint: Any
     resource: str
+    login: bool = True
 
 
 @frozen(eq=False)
 class EventType:
-    """An event by name: what its data must be, and where it goes by default."""
+    """An event by name: what its data must be, where it goes by default, and if rooms keep it."""
 
     name: str
     schema: Any = None
     room: RoomSource = None
+    history: bool = True
 
 
 @frozen(eq=False)

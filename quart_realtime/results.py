@@ -21,6 +21,9 @@ _MESSAGE_KEYS = ("message", "error", "msg", "detail", "description")
 class RouteError(RealtimeError):
     """A view answered with a status that is no success; its body goes into the details.
 
+    A body that is an error of the wire's own shape, ``{"code", "message", "details"}``, is told as
+    it is.
+
     Args:
         status: The HTTP status.
         body: The JSON of its body, None where that is no JSON.
@@ -28,11 +31,25 @@ class RouteError(RealtimeError):
     """
 
     def __init__(self, status: int, body: Any = None, message: str | None = None) -> None:
-        super().__init__(
-            _message_of(body) or message or _phrase(status), **refusal_details(status, body)
-        )
-        self.code = code_for_status(status)
+        if tells_an_error(status, body):
+            super().__init__(body["message"], **(body.get("details") or {}))
+            self.code = body["code"]
+        else:
+            details = refusal_details(status, body)
+            super().__init__(_message_of(body) or message or _phrase(status), **details)
+            self.code = code_for_status(status)
         self.status = status
+
+
+def tells_an_error(status: int, body: Any) -> bool:
+    """Tell whether *body* is an error as the wire has it already, fit for *status*."""
+    if not isinstance(body, dict) or not body.keys() <= {"code", "message", "details"}:
+        return False
+    details = body.get("details")
+    if not isinstance(body.get("message"), str) or not isinstance(details, dict | None):
+        return False
+    code = body.get("code")
+    return code == code_for_status(status) or (status, code) == (400, InvalidPayload.code)
 
 
 def refusal_details(status: int, body: Any) -> dict[str, Any]:

@@ -17,7 +17,15 @@ from .auth import JWTAuthenticator
 from .connection import Connection
 from .errors import InternalError, InvalidPayload, NotFound
 from .models import dump
-from .results import RouteError, body_of, error_of, is_success, json_of, refusal_details
+from .results import (
+    RouteError,
+    body_of,
+    error_of,
+    is_success,
+    json_of,
+    refusal_details,
+    tells_an_error,
+)
 from .routes import Route
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -198,7 +206,9 @@ async def _refusal(response: Response | WerkzeugResponse, noted: list[BaseExcept
     status = response.status_code
     body = await json_of(response)
     error = await error_of(noted[-1]) if noted else None
-    if error is None or error.details.get("status", error.status) != status:
+    if error is None or tells_an_error(status, body):
+        return RouteError(status, body)
+    if error.details.get("status", error.status) != status:
         return RouteError(status, body)
     if isinstance(error, InvalidPayload):
         return InvalidPayload(error.fields, **refusal_details(status, body))

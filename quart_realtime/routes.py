@@ -312,7 +312,8 @@ def _add_exposed(
                 )
             continue
         view = app.view_functions[route.endpoint]
-        resolved[key] = Resolved(Handler(*key, view, exposed=True), route)
+        handler = Handler(*key, view, login=exposure.login, exposed=True)
+        resolved[key] = Resolved(handler, route)
 
 
 def _crud_routes(app: Quart, exposure: Exposure, views: dict[str, _View]) -> dict[str, Route]:

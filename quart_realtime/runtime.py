@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from typing import Any, cast
 
-from quart import Quart
+from quart import Quart, current_app, has_app_context
 
 from .auth import Identity, JWTAuthenticator
 from .broker import Broker, MemoryBroker
@@ -20,7 +21,7 @@ from .handshake import Handshake
 from .hub import Hub
 from .limits import RateLimiter
 from .models import dump_as
-from .protocol import Event, HistoryPolicy, Request
+from .protocol import Event, HistoryPolicy, Notification, Request
 from .registry import HistoryPolicies, Registry
 from .routes import resolve
 from .servers import ASGITransport, Receive, Send
@@ -46,7 +47,7 @@ class Runtime:
         self.limiter = RateLimiter(settings.rate_limit)
         default = HistoryPolicy(settings.history_size, settings.history_ttl)
         self.hub = Hub(_broker(settings), HistoryPolicies(registry, default))
-        self.recorders: list[Callable[[Event], None]] = []
+        self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
         self._dispatcher: Dispatcher | None = None
         self._connections: set[Connection] = set()
@@ -209,21 +210,33 @@ class Runtime:
         await self.start()
         declared = self.registry.events.get(name)
         encoded = dump_as(None if declared is None else declared.schema, data)
-        # To all rooms first: a listener may well change who is in the next one.
-        events = [
-            await self.hub.publish(Event(name, encoded, room, exclude=exclude)) for room in rooms
-        ]
-        for event in events:
-            for recorder in self.recorders:
-                recorder(event)
-            await self._tell_listeners(event)
+        history = declared is None or declared.history
+        for room in rooms:
+            event = Event(name, encoded, room, exclude=exclude)
+            await self.hub.publish(event, history=history)
+        if rooms:
+            notification = Notification(name, encoded, tuple(rooms))
+            for record in self.recorders:
+                record(notification)
+            await self._tell_listeners(notification)
 
-    async def _tell_listeners(self, event: Event) -> None:
-        for listener in self.registry.listeners.get(event.type, ()):
-            try:
-                await self.app.ensure_async(listener)(event)
-            except Exception:
-                logger.exception("the listener %s to %s failed", listener.__qualname__, event.type)
+    async def _tell_listeners(self, notification: Notification) -> None:
+        listeners = self.registry.listeners.get(notification.type, ())
+        if not listeners:
+            return
+        async with self._app_context():
+            for listener in listeners:
+                try:
+                    await self.app.ensure_async(listener)(notification)
+                except Exception:
+                    name = listener.__qualname__
+                    logger.exception("the listener %s to %s failed", name, notification.type)
+
+    def _app_context(self) -> AbstractAsyncContextManager[Any]:
+        """Return this app's context where there is none yet, as in a background thread's task."""
+        if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore
+            return nullcontext()
+        return cast("AbstractAsyncContextManager[Any]", self.app.app_context())
 
     def _serving(self) -> Dispatcher:
         if self._dispatcher is None:

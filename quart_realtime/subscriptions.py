@@ -47,6 +47,9 @@ class Subscriptions:
         self._rules = rules
         self._answer_limit = answer_limit
         self._granted: set[str] = set()
+        # Rooms that the client may join as far as is known yet; the app may withdraw them while
+        # an authoriser is still looking.
+        self._asking: set[str] = set()
         # A client's wishes are fulfilled one by one, so that subscribe and unsubscribe of a room
         # keep their order.
         self._wishes = asyncio.Lock()
@@ -54,12 +57,12 @@ class Subscriptions:
         # The authorisers are asked outside of it, since they may join rooms themselves.
         self._joining = asyncio.Lock()
 
-    async def grant(self, room: str, tell: Callable[[Entry], None]) -> None:
+    async def grant(self, room: str, tell: Callable[[dict[str, Any], Entry], None]) -> None:
         """Join *room* on the app's word, unless the subscriber is there already.
 
         Args:
             room: Which.
-            tell: Tells the client; it opens the entry, now or later.
+            tell: Tells the client where the room stands; it opens the entry, now or later.
 
         Raises:
             BadRequest: that can't name a room.
@@ -68,12 +71,19 @@ class Subscriptions:
             raise BadRequest(f"{room!r} can't name a room: write 1 to 256 printable characters")
         async with self._joining:
             if room not in self._subscriber.rooms:
-                tell(await self._join(Position(room)))
+                entry = await self._join(Position(room))
+                try:
+                    place = await self._place(entry.recovery.position)
+                except BaseException:
+                    await self._hub.leave(self._subscriber, room)
+                    raise
+                tell(place, entry)
             self._granted.add(room)
 
     async def withdraw(self, room: str) -> bool:
         """Leave *room* on the app's word; False when the subscriber wasn't there."""
         self._granted.discard(room)
+        self._asking.discard(room)
         return await self._hub.leave(self._subscriber, room)
 
     async def subscribe(
@@ -96,6 +106,7 @@ class Subscriptions:
         """Ask whether the client may join *room*, and return what is to be told if not."""
         if room in self._granted:
             return None
+        self._asking.add(room)
         try:
             await self._rules.admit(self._subscriber, room)
         except RoomForbidden as error:
@@ -120,6 +131,8 @@ class Subscriptions:
                 try:
                     if refusal is not None:
                         raise refusal
+                    if position.room not in self._asking | self._granted:
+                        raise RoomForbidden(position.room)
                     entry = await self._join(position)
                     entries.append(entry)
                     size = sum(len(event.data) for event in entry.recovery.events)
@@ -130,6 +143,7 @@ class Subscriptions:
                     rooms.append({"room": position.room, "error": told})
             answer({"rooms": rooms})
         finally:
+            self._asking.clear()
             for entry in entries:
                 entry.open()
 
@@ -150,15 +164,14 @@ class Subscriptions:
 
     async def _payload(self, recovery: Recovery, *, fits: bool) -> dict[str, Any]:
         """Return a room's answer; missed events that don't fit aren't recovered at all."""
-        room = recovery.position.room
-        told = position_payload(recovery.position)
+        told = await self._place(recovery.position)
         told["recovered"] = recovery.recovered and fits
         told["events"] = [event_object(event) for event in recovery.events] if fits else []
-        if self._rules.has_presence(room):
-            told["presence"] = [asdict(user) for user in await self._hub.present(room)]
         return told
 
-
-def position_payload(position: Position) -> dict[str, Any]:
-    """Return *position* as the wire tells it."""
-    return {"room": position.room, "epoch": position.epoch, "offset": position.offset}
+    async def _place(self, position: Position) -> dict[str, Any]:
+        """Return where a room stands, and who is there if it tells."""
+        told: dict[str, Any] = asdict(position)
+        if self._rules.has_presence(position.room):
+            told["presence"] = [asdict(user) for user in await self._hub.present(position.room)]
+        return told

@@ -22,7 +22,7 @@ from quart.testing.connections import TestWebsocketConnection, WebsocketResponse
 
 from .client_types import RealtimeError
 from .extension import runtime_of
-from .protocol import BEARER_PREFIX, SUBPROTOCOL, Event
+from .protocol import BEARER_PREFIX, SUBPROTOCOL, Notification
 
 __all__ = [
     "HandshakeRefused",
@@ -309,32 +309,29 @@ async def _end(reader: asyncio.Task[None]) -> None:
 class RecordedEvents:
     """What an app notified, in order; see :func:`record_events`."""
 
-    events: list[Event]
+    notifications: list[Notification]
 
-    def __iter__(self) -> Iterator[Event]:
-        return iter(self.events)
+    def __iter__(self) -> Iterator[Notification]:
+        return iter(self.notifications)
 
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self.notifications)
 
-    def named(self, name: str) -> list[Event]:
+    def named(self, event: str) -> list[Notification]:
         """Return those of that type."""
-        return [event for event in self.events if event.type == name]
+        return [one for one in self.notifications if one.type == event]
 
-    def data(self, name: str) -> list[Any]:
+    def data(self, event: str) -> list[Any]:
         """Return the data of those of that type."""
-        return [event.value() for event in self.named(name)]
+        return [one.value() for one in self.named(event)]
 
 
 @contextmanager
 def record_events(app: Quart) -> Iterator[RecordedEvents]:
-    """Record what *app* notifies and emits, for a test that needs no socket.
-
-    Each event is there once for each room that it went to.
-    """
+    """Record what *app* notifies and emits, for a test that needs no socket."""
     recorders = runtime_of(app).recorders
     recorded = RecordedEvents([])
-    record = recorded.events.append
+    record = recorded.notifications.append
     recorders.append(record)
     try:
         yield recorded

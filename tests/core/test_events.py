@@ -6,15 +6,15 @@ from typing import Any
 
 import attrs
 import pytest
-from quart import Quart, Response, jsonify
+from quart import Quart, Response, current_app, jsonify
 from quart.views import MethodView
 from quart_schema import validate_response
 
 from quart_realtime import (
     BrokerUnavailable,
     Connection,
-    Event,
     InvalidPayload,
+    Notification,
     Realtime,
     SetupError,
     current_connection,
@@ -58,6 +58,15 @@ async def post(app: Quart, headers: dict[str, str] | None = None) -> tuple[int, 
     return response.status_code, await response.get_data(as_text=False)
 
 
+def in_time(value: Any) -> Any:
+    """Make a coroutine function that returns *value*."""
+
+    async def function(_: Any) -> Any:
+        return value
+
+    return function
+
+
 BODY = {"message": {"id": "1", "conversation_id": "c1"}, "other": 2}
 
 
@@ -75,6 +84,8 @@ BODY = {"message": {"id": "1", "conversation_id": "c1"}, "other": 2}
         (BODY, {"room": ["t:{thing_id}", "n:{other}", "t:7"]}, BODY, ["t:7", "n:2"]),
         (BODY, {"room": lambda data: f"n:{data['other']}"}, BODY, ["n:2"]),
         (BODY, {"room": lambda data: ["a", "b"]}, BODY, ["a", "b"]),
+        (BODY, {"room": in_time("x"), "data": in_time(7), "when": in_time(True)}, 7, ["x"]),
+        (BODY, {"room": "x", "when": in_time(False)}, None, []),
         (("", 204), {"room": "t:{thing_id}"}, {"thing_id": "7"}, ["t:7"]),
         (BODY, {"room": "x", "when": lambda result: result["other"] == 2}, BODY, ["x"]),
         (BODY, {"room": "x", "when": lambda result: result["other"] == 3}, None, []),
@@ -91,8 +102,8 @@ async def test_what_a_view_emits_and_where_it_goes(
     async with app.test_app(), plain.test_app():
         with record_events(app) as events:
             answer = await post(app)
-        assert [event.room for event in events] == rooms
-        assert events.data("done") == [data] * len(rooms)
+        assert [list(told.rooms) for told in events] == ([rooms] if rooms else [])
+        assert events.data("done") == ([data] if rooms else [])
         assert answer == await post(plain)
 
 
@@ -143,7 +154,7 @@ async def test_a_broker_that_is_away_is_logged_and_counted_and_the_response_stan
     emitting(app, realtime, BODY)
     runtime = app.extensions["QUART_REALTIME"]
 
-    async def away(*_: Any) -> Event:
+    async def away(*_: Any) -> None:
         raise BrokerUnavailable
 
     monkeypatch.setattr(runtime.hub.broker, "publish", away)
@@ -219,8 +230,11 @@ async def test_emits_sees_models_under_validate_response_and_in_a_method_view(
             assert (await app.test_client().post("/messages")).status_code == 201
             await app.test_client().put("/messages/5")
     sent, seen = events
-    assert (sent.room, sent.value()) == ("conversation:c1", {"id": "1", "conversation_id": "c1"})
-    assert (seen.room, seen.value()) == ("message:5", {"message_id": "5"})
+    assert (sent.rooms, sent.value()) == (
+        ("conversation:c1",),
+        {"id": "1", "conversation_id": "c1"},
+    )
+    assert (seen.rooms, seen.value()) == (("message:5",), {"message_id": "5"})
 
 
 async def test_notify_checks_the_data_that_was_declared(app: Quart, realtime: Realtime) -> None:
@@ -235,7 +249,7 @@ async def test_notify_checks_the_data_that_was_declared(app: Quart, realtime: Re
                 await realtime.notify("sent", {"id": "3"})
             with pytest.raises(TypeError):
                 await realtime.notify("other", object())
-    assert [event.room for event in events] == ["conversation:c1", "elsewhere"]
+    assert [told.rooms for told in events] == [("conversation:c1",), ("elsewhere",)]
 
 
 async def test_the_seeds_notify_event_works_as_meant(app: Quart, realtime: Realtime) -> None:
@@ -257,17 +271,17 @@ async def test_listeners_hear_each_event_and_their_failures_stop_nobody(
     heard: list[Any] = []
 
     @realtime.on("done")
-    async def fails(event: Event) -> None:
+    async def fails(told: Notification) -> None:
         raise LookupError("listener bug")
 
     @realtime.on("done")
-    def count(event: Event) -> None:
-        heard.append((event.type, event.room, event.value(), event.offset))
+    def count(told: Notification) -> None:
+        heard.append((told.type, told.rooms, told.value(), current_app.name))
 
     async with realtime_client(app, user_id="ana") as ana:
         await realtime.notify("done", {"n": 1}, room=["user:ana", "board"])
         assert await ana.expect("done") == {"n": 1}
-    assert heard == [("done", "user:ana", {"n": 1}, 1), ("done", "board", {"n": 1}, 1)]
+    assert heard == [("done", ("user:ana", "board"), {"n": 1}, "tests")]
     assert "listener bug" in caplog.text
 
 
@@ -346,7 +360,7 @@ async def test_a_declared_room_is_room_enough() -> None:
     async with app.test_app():
         with record_events(app) as events:
             await post(app)
-    assert [event.room for event in events] == ["board"]
+    assert [told.rooms for told in events] == [("board",)]
 
 
 async def test_emits_above_the_route_is_an_error_at_start_up(
@@ -367,7 +381,7 @@ async def test_a_listener_to_a_misspelt_event_is_an_error_at_start_up(
     emitting(app, realtime, BODY)
 
     @realtime.on("donee")
-    async def hear(event: Event) -> None: ...
+    async def hear(told: Notification) -> None: ...
 
     with pytest.raises(SetupError, match='did you mean "done"'):
         await app.startup()
@@ -397,3 +411,44 @@ async def test_an_event_can_not_have_a_name_of_the_servers_own_or_none(
         (connection,) = realtime.connections()
         with pytest.raises(ValueError, match="event"):
             await connection.send(name, {})
+
+
+async def test_others_only_leaves_no_gap_in_a_rooms_numbers(app: Quart, realtime: Realtime) -> None:
+    @realtime.handler("board", "write")
+    async def write(n: int) -> None:
+        await realtime.notify("written", n, room="board", others_only=True)
+
+    @realtime.room("board")
+    async def anybody() -> bool:
+        return True
+
+    async with (
+        realtime_client(app, user_id="ana") as ana,
+        realtime_client(app, user_id="luis") as luis,
+    ):
+        (place,) = await ana.subscribe("board")
+        await luis.subscribe("board")
+        await ana.request("board", "write", n=1)
+        skipped = await ana.receive("event")
+        assert (skipped["payload"], skipped["offset"]) == ({"type": "skipped", "data": None}, 1)
+        assert await luis.expect("written") == 1
+        await luis.request("board", "write", n=2)
+        told = await ana.receive("event")
+        assert (told["payload"]["data"], told["offset"]) == (2, 2)
+        (again,) = await ana.subscribe({key: place[key] for key in ("room", "epoch", "offset")})
+        assert (again["recovered"], again["offset"]) == (True, 2)
+        assert [event["payload"]["data"] for event in again["events"]] == [2]
+
+
+async def test_an_event_without_history_pushes_nothing_out_of_it() -> None:
+    app = make_app(HISTORY_SIZE=2)
+    realtime = Realtime(app)
+    realtime.event("typing", room="everyone", history=False)
+    async with realtime_client(app, user_id="ana") as ana:
+        place = next(room for room in ana.connected["rooms"] if room["room"] == "everyone")
+        await realtime.notify("said", 1)
+        for _ in range(5):
+            await realtime.notify("typing", {})
+        assert await ana.expect("typing") == {}
+        (again,) = await ana.subscribe(place)
+    assert (again["recovered"], again["offset"]) == (True, 1)

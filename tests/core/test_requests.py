@@ -279,21 +279,17 @@ async def test_whatever_a_handler_does_there_is_one_answer_and_the_connection_li
         assert (await refused(client, "odd", "nothing")).code == "not_found"
 
 
-async def test_a_handler_that_closes_gives_no_answer_but_the_close(
-    app: Quart, realtime: Realtime
-) -> None:
+async def test_a_handler_that_closes_is_answered_first(app: Quart, realtime: Realtime) -> None:
     @realtime.handler("odd", "close")
     async def close() -> str:
         with pytest.raises(ValueError, match="4000 to 4999"):
             await current_connection.close(1006)
         await current_connection.close(4100, "gone fishing" * 20)
         await current_connection.close(4101)
-        return "never read"
+        return "goodbye"
 
     async with realtime_client(app, user_id="ana") as client:
-        await client.send(
-            {"type": "request", "id": "1", "resource": "odd", "payload": {"action": "close"}}
-        )
+        assert await client.request("odd", "close") == "goodbye"
         closing = await client.receive("closing")
         assert closing["payload"] == {
             "code": "closed_by_app",
@@ -301,8 +297,92 @@ async def test_a_handler_that_closes_gives_no_answer_but_the_close(
             "retry_after_ms": None,
         }
         assert await client.wait_closed() == 4100
-        with pytest.raises(AssertionError):
-            await client.receive("response")
+
+
+async def test_who_sends_himself_away_is_answered_and_his_other_tabs_are_not_waited_for(
+    app: Quart, realtime: Realtime
+) -> None:
+    finish = asyncio.Event()
+
+    @app.delete("/account")
+    @realtime.handler("account", "delete")
+    async def delete() -> Any:
+        await realtime.disconnect(current_connection.user_id)
+        await finish.wait()
+        return {"deleted": True}
+
+    async with (
+        realtime_client(app, user_id="ana") as ana,
+        realtime_client(app, user_id="ana") as tab,
+    ):
+        asking = asyncio.create_task(ana.request("account", "delete"))
+        assert await tab.wait_closed() == CloseCode.DISCONNECTED
+        finish.set()
+        assert await asking == {"deleted": True}
+        assert await ana.wait_closed() == CloseCode.DISCONNECTED
+
+
+async def test_what_a_request_leaves_behind_closes_at_once(app: Quart, realtime: Realtime) -> None:
+    later: list[asyncio.Task[None]] = []
+    answered = asyncio.Event()
+
+    async def close_later(connection: Connection) -> None:
+        await answered.wait()
+        await connection.close(4100)
+
+    @realtime.handler("odd", "close_later")
+    async def start() -> None:
+        connection = current_connection._get_current_object()  # type: ignore[attr-defined]
+        later.append(asyncio.create_task(close_later(connection)))
+
+    async with realtime_client(app, user_id="ana") as client:
+        await client.request("odd", "close_later")
+        answered.set()
+        assert await client.wait_closed() == 4100
+        await later[0]
+
+
+async def test_the_apps_error_handlers_answer_for_native_handlers_too(
+    app: Quart, realtime: Realtime
+) -> None:
+    class Taken(LookupError): ...
+
+    @app.errorhandler(LookupError)
+    async def taken(error: LookupError) -> Any:
+        return {"message": f"{error} is taken"}, 409
+
+    @realtime.handler("names", "take")
+    async def take() -> None:
+        raise Taken("ana")
+
+    async with realtime_client(app, user_id="ana") as client:
+        error = await refused(client, "names", "take")
+    assert (error.code, error.message) == ("conflict", "ana is taken")
+    assert error.details == {"status": 409, "body": {"message": "ana is taken"}}
+
+
+async def test_a_routes_own_error_of_the_wires_shape_is_told_as_it_is(
+    app: Quart, realtime: Realtime
+) -> None:
+    details = {"conversation_id": "conv999", "message": "m"}
+    bodies = {
+        404: {"code": "not_found", "message": "Conversación no encontrada", "details": details},
+        400: {"code": "validation_error", "message": "no", "details": {"fields": {"a": "b"}}},
+        403: {"code": "not_found", "message": "another status's code"},
+    }
+
+    @app.get("/errors/<int:status>")
+    @realtime.handler("errors", "get")
+    async def get(status: int) -> Any:
+        return bodies[status], status
+
+    async with realtime_client(app, user_id="ana") as client:
+        for status in (404, 400):
+            error = await refused(client, "errors", "get", status=status)
+            told = {"code": error.code, "message": error.message, "details": error.details}
+            assert told == bodies[status]
+        error = await refused(client, "errors", "get", status=403)
+        assert (error.code, error.details) == ("forbidden", {"status": 403, "body": bodies[403]})
 
 
 @pytest.mark.parametrize("scope", ["app", "handler"])

@@ -360,3 +360,43 @@ async def test_many_joins_and_leaves_at_once_leave_no_ghost() -> None:
         assert await chat.realtime.presence("conversation:1") == []
         assert chat.realtime.connections("conversation:1") == []
         assert [c.user_id for c in chat.realtime.connections()] == ["eva"]
+
+
+async def test_who_is_put_out_while_he_is_asked_for_is_not_let_in() -> None:
+    chat = Chat()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    @chat.realtime.room("slow:<name>")
+    async def slowly(name: str) -> bool:
+        asked.set()
+        await go_on.wait()
+        return True
+
+    async with realtime_client(chat.app, user_id="ana") as ana:
+        subscribing = asyncio.create_task(ana.subscribe("slow:x"))
+        await asyncio.wait_for(asked.wait(), 2)
+        await chat.realtime.leave("ana", "slow:x")
+        go_on.set()
+        (answer,) = await subscribing
+        assert answer["error"]["code"] == "forbidden"
+        await chat.say(1, "slow:x")
+        await ana.expect_none("said")
+
+
+async def test_who_is_joined_by_the_app_is_told_who_is_there() -> None:
+    chat = Chat()
+
+    @chat.realtime.on_connect
+    async def join(connection: Connection) -> None:
+        if connection.user_id == "luis":
+            await connection.join("conversation:1")
+
+    async with (
+        realtime_client(chat.app, user_id="luis") as luis,
+        realtime_client(chat.app, user_id="ana") as ana,
+    ):
+        room = next(room for room in luis.connected["rooms"] if room["room"] == "conversation:1")
+        assert room["presence"] == [{"user_id": "luis", "connections": 1}]
+        await chat.realtime.join("ana", "conversation:1")
+        joined = await ana.expect("room_joined")
+        assert [user["user_id"] for user in joined["presence"]] == ["luis", "ana"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,14 @@ from quart_realtime.registry import Emission
 class Message:
     id: int
     text: str = ""
+
+
+def rooms_of_now(*arguments: Any) -> list[str]:
+    return asyncio.run(rooms_of(*arguments))
+
+
+def data_of_now(*arguments: Any) -> Any:
+    return asyncio.run(data_of(*arguments))
 
 
 def emission(**options: Any) -> Emission:
@@ -95,7 +104,7 @@ def test_the_methods_of_data_are_no_members_of_it(data: Any, name: str) -> None:
 
 
 def test_without_a_room_it_is_everyone_s() -> None:
-    assert rooms_of(None, {}, {}) == [EVERYONE]
+    assert rooms_of_now(None, {}, {}) == [EVERYONE]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,7 @@ def test_without_a_room_it_is_everyone_s() -> None:
     ],
 )
 def test_an_event_goes_to_each_room_once(source: Any, rooms: list[str]) -> None:
-    assert rooms_of(source, {"id": 7}, {}) == rooms
+    assert rooms_of_now(source, {"id": 7}, {}) == rooms
 
 
 @pytest.mark.parametrize(
@@ -120,45 +129,47 @@ def test_an_event_goes_to_each_room_once(source: Any, rooms: list[str]) -> None:
 )
 def test_what_cannot_name_a_room_is_told(source: Any) -> None:
     with pytest.raises(EmissionError, match="can't name a room"):
-        rooms_of(source, {"id": "\n"}, {})
+        rooms_of_now(source, {"id": "\n"}, {})
 
 
 def test_a_callable_that_returns_no_room_is_told() -> None:
     with pytest.raises(EmissionError):
-        rooms_of(lambda data: None, {}, {})
+        rooms_of_now(lambda data: None, {}, {})
 
 
 # Data
 
 
 def test_the_whole_result_is_sent_as_builtins() -> None:
-    assert data_of(emission(), {"message": Message(1)}, {}) == {"message": {"id": 1, "text": ""}}
+    assert data_of_now(emission(), {"message": Message(1)}, {}) == {
+        "message": {"id": 1, "text": ""}
+    }
 
 
 def test_a_key_of_the_result_is_sent() -> None:
     told = emission(data="message")
-    assert data_of(told, {"message": Message(1), "more": 2}, {}) == {"id": 1, "text": ""}
-    assert data_of(told, {"message": None}, {}) is None
+    assert data_of_now(told, {"message": Message(1), "more": 2}, {}) == {"id": 1, "text": ""}
+    assert data_of_now(told, {"message": None}, {}) is None
 
 
 def test_a_key_that_the_result_does_not_have_is_told_with_the_event() -> None:
     with pytest.raises(EmissionError, match=r"emits\('told', data='message'\)"):
-        data_of(emission(data="message"), {"other": 1}, {"message": 1})
+        data_of_now(emission(data="message"), {"other": 1}, {"message": 1})
 
 
 def test_a_callable_of_the_result_is_sent() -> None:
     told = emission(data=lambda value: Message(value["id"]))
-    assert data_of(told, {"id": 7}, {}) == {"id": 7, "text": ""}
+    assert data_of_now(told, {"id": 7}, {}) == {"id": 7, "text": ""}
 
 
 @pytest.mark.parametrize(("data", "expected"), [(None, {"id": "7"}), ("id", "7")])
 def test_a_result_without_a_body_sends_the_view_s_arguments(data: Any, expected: Any) -> None:
-    assert data_of(emission(data=data), None, {"id": "7"}) == expected
+    assert data_of_now(emission(data=data), None, {"id": "7"}) == expected
 
 
 def test_an_empty_result_is_a_result() -> None:
-    assert data_of(emission(), {}, {"id": "7"}) == {}
-    assert data_of(emission(), [], {"id": "7"}) == []
+    assert data_of_now(emission(), {}, {"id": "7"}) == {}
+    assert data_of_now(emission(), [], {"id": "7"}) == []
 
 
 # Arguments

@@ -329,8 +329,8 @@ def test_a_join_by_the_app_beside_one_by_the_client_loses_nothing(
         subscriptions = Subscriptions(ann, hub, Anything(), 10_000)
         known: list[int] = []
 
-        def granted(entry: Entry) -> None:
-            known.append(entry.recovery.position.offset)
+        def granted(place: dict[str, Any], entry: Entry) -> None:
+            known.append(place["offset"])
             entry.open()
 
         async def ask() -> None:
