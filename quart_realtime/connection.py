@@ -384,7 +384,7 @@ class Connection:
 
     async def _greet(self, frame_id: str | None) -> None:
         """Take the user in, run the app's hooks, and only then tell the client."""
-        self._phase = State.OPEN
+        self._phase = protocol.TRANSITIONS[self._phase][Auth]
         user_id = self.user_id or ""
         limit = self._settings.max_connections_per_user
         if await self._services.hub.attach(self, user_id) > limit:
@@ -436,14 +436,17 @@ class Connection:
 
     async def _check_token(self) -> None:
         """Close where the token would no longer be accepted."""
-        if self.identity is not None and self._phase is State.OPEN:
-            try:
-                await self._services.authenticate(self.identity.token)
-            except TokenRefused as error:
+        identity = self.identity
+        if identity is None or self._phase is not State.OPEN:
+            return
+        try:
+            await self._services.authenticate(identity.token)
+        except TokenRefused as error:
+            if self.identity is identity:  # It may have been refreshed meanwhile.
                 self._refuse_token(error, None)
-            except Exception:
-                # Not knowing is no reason to throw somebody out; the next check will tell.
-                logger.exception("looking at the token of connection %s again failed", self.id)
+        except Exception:
+            # Not knowing is no reason to throw somebody out; the next check will tell.
+            logger.exception("looking at the token of connection %s again failed", self.id)
 
     def _refuse_token(self, error: TokenRefused, frame_id: str | None) -> None:
         self._send_error(frame_id, error)

