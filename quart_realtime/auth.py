@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -29,6 +30,7 @@ from quart_jwt_extended.utils import (
 )
 from werkzeug.datastructures import Headers
 
+from .cookies import set_cookie
 from .errors import SetupError, TokenRefused
 from .protocol import BEARER_PREFIX
 
@@ -50,10 +52,11 @@ class Identity:
     token_data: dict[str, Any] = field(repr=False)
     token_header: dict[str, Any] = field(repr=False)
     user: Any = field(default=None, repr=False, eq=False)
+    leeway: float = 0.0
 
     def remaining(self) -> float | None:
-        """Return for how many seconds from now the token is good, None for ever."""
-        return None if self.expires_at is None else self.expires_at - time.time()
+        """Return for how many seconds from now the token is taken, None for ever."""
+        return None if self.expires_at is None else self.expires_at + self.leeway - time.time()
 
 
 class JWTAuthenticator:
@@ -104,16 +107,13 @@ class JWTAuthenticator:
                 token_data=data,
                 token_header=header,
                 user=user,
+                leeway=_seconds(jwt_config.leeway),
             )
 
     async def issue(self, identity: Any, claims: Mapping[str, Any] | None = None) -> str:
         """Make an access token for *identity*, with the app's own *claims* in it."""
         async with self._app.app_context():
             return str(create_access_token(identity, user_claims=dict(claims or {})))
-
-    async def check_again(self, identity: Identity) -> None:
-        """Raise TokenRefused where *identity*'s token would no longer be accepted."""
-        await self.check(identity.token)
 
     def can_be_revoked(self) -> bool:
         """Whether a token that was good may stop being so before it expires."""
@@ -141,6 +141,19 @@ class JWTAuthenticator:
                 return str(websocket.args[jwt_config.query_string_name])
         return None
 
+    def _carrier(self, identity: Identity, method: str) -> str:
+        """Return the first location that a request may bring *identity*'s token in.
+
+        A token that was made for a header has no CSRF value, without which a cookie is refused.
+        """
+        config = self._app.config
+        protected = config["JWT_COOKIE_CSRF_PROTECT"] and method in config["JWT_CSRF_METHODS"]
+        locations = _locations(self._app)
+        for location in locations:
+            if location != "cookies" or not protected or "csrf" in identity.token_data:
+                return location
+        return locations[0]
+
     def carry(
         self, identity: Identity, method: str, headers: Headers, query: list[tuple[str, str]]
     ) -> dict[str, str]:
@@ -157,13 +170,17 @@ class JWTAuthenticator:
 
         """
         config = self._app.config
-        location = next(iter(_locations(self._app)))
+        location = self._carrier(identity, method)
+        # What else might pass for a token must not speak for somebody else.
+        name = config["JWT_QUERY_STRING_NAME"]
+        query[:] = [(key, value) for key, value in query if key != name]
+        set_cookie(headers, config["JWT_ACCESS_COOKIE_NAME"], None)
         if location == "query_string":
-            query.append((config["JWT_QUERY_STRING_NAME"], identity.token))
+            query.append((name, identity.token))
         elif location == "json":
             return {config["JWT_JSON_KEY"]: identity.token}
         elif location == "cookies":
-            _set_cookie(headers, config["JWT_ACCESS_COOKIE_NAME"], identity.token)
+            set_cookie(headers, config["JWT_ACCESS_COOKIE_NAME"], identity.token)
             if "csrf" in identity.token_data and method in config["JWT_CSRF_METHODS"]:
                 headers[config["JWT_ACCESS_CSRF_HEADER_NAME"]] = identity.token_data["csrf"]
         else:
@@ -180,6 +197,10 @@ def log_in(identity: Identity | None) -> None:
         g._jwt_extended_jwt_header = identity.token_header
         if identity.user is not None:
             g._jwt_extended_jwt_user = identity.user
+
+
+def _seconds(value: timedelta | float) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
 def _locations(app: Quart) -> Sequence[str]:
@@ -216,13 +237,3 @@ def _strip_header(header: str, kind: str | None) -> str:
         if len(words) == 2 and words[0].lower() == kind.lower():
             return words[1]
     return header
-
-
-def _set_cookie(headers: Headers, name: str, value: str) -> None:
-    """Put a cookie beside the others, in place of one of its name (RFC 6265, section 4.2)."""
-    others = [
-        pair.strip()
-        for pair in headers.get("Cookie", "").split(";")
-        if pair.strip() and pair.partition("=")[0].strip() != name
-    ]
-    headers["Cookie"] = "; ".join([*others, f"{name}={value}"])

@@ -360,7 +360,7 @@ class Connection:
         answer = await self._services.answer(self, request)
         self._answer(answer.frame(request.id))
         if answer.error_code == Unauthorized.code:
-            await self._check_token()
+            await self.check_token()
 
     # Who it is
 
@@ -393,8 +393,8 @@ class Connection:
         self._greeting = []
         for room in rooms_of_login(user_id):
             await self.join(room)
-        self._greeted = True
         await self._services.greet(self)
+        self._greeted = True
         self._finish_greeting(frame_id)
 
     def _finish_greeting(self, frame_id: str | None) -> None:
@@ -434,7 +434,7 @@ class Connection:
         self._heartbeat.logged_in(self._loop.time(), identity.remaining())
         self._check_time()
 
-    async def _check_token(self) -> None:
+    async def check_token(self) -> None:
         """Close where the token would no longer be accepted."""
         identity = self.identity
         if identity is None or self._phase is not State.OPEN:
@@ -442,7 +442,10 @@ class Connection:
         try:
             await self._services.authenticate(identity.token)
         except TokenRefused as error:
-            if self.identity is identity:  # It may have been refreshed meanwhile.
+            current = self.identity
+            if (
+                current is not None and current.token == identity.token
+            ):  # It may have been refreshed meanwhile.
                 self._refuse_token(error, None)
         except Exception:
             # Not knowing is no reason to throw somebody out; the next check will tell.
@@ -487,7 +490,7 @@ class Connection:
     def _ping(self) -> None:
         self._answer(frames.PING)
         if self._phase is State.OPEN and self._services.token_may_be_revoked():
-            self._services.spawn(self._check_token())
+            self._services.spawn(self.check_token())
 
 
 def _is_longer(text: str, limit: int) -> bool:

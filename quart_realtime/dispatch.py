@@ -37,6 +37,8 @@ from .settings import Settings
 
 logger = logging.getLogger("quart_realtime")
 
+_NOT_RUN = frozenset({"unauthorized", "rate_limited", "unavailable"})
+"""Answers that say to try again: a request's key isn't used up by them."""
 WHOLE_PAYLOAD = "data"
 """The parameter of a native handler that takes the payload as a whole."""
 
@@ -88,7 +90,7 @@ class NativeHandler:
         for parameter in self._parameters:
             name = parameter.name
             try:
-                if name == WHOLE_PAYLOAD and name not in payload:
+                if name == WHOLE_PAYLOAD:
                     arguments[name] = convert(payload, parameter.expected)
                 elif name in payload:
                     arguments[name] = convert(payload[name], parameter.expected)
@@ -190,7 +192,8 @@ class Dispatcher:
             )
         rate = resolved.handler.rate_limit
         if rate is not None:
-            who = identity.user_id if identity is not None else connection.id
+            # Before login by address: a new connection is no new start.
+            who = identity.user_id if identity is not None else f"\0{connection.remote_addr}"
             self._limiter.check_handler(resolved.handler.name, rate, who)
         return resolved
 
@@ -208,7 +211,10 @@ class Dispatcher:
         except BaseException:
             await self._broker.abandon(key)
             raise
-        await self._broker.finish(key, dump(answer))
+        if answer.error_code in _NOT_RUN:
+            await self._broker.abandon(key)
+        else:
+            await self._broker.finish(key, dump(answer))
         return answer
 
     async def _answer(self, connection: Connection, resolved: Resolved, request: Request) -> Answer:
@@ -230,9 +236,8 @@ class Dispatcher:
         in_connection(connection)
         if resolved.route is not None:
             return await self._routes.call(connection, resolved.route, request.payload)
+        await self.look_again(connection)
         identity = connection.identity
-        if identity is not None and self._authenticator.can_be_revoked():
-            await self._authenticator.check_again(identity)
         native = self._natives[request.resource, request.action]
         async with self._app.app_context():
             log_in(identity)
@@ -251,6 +256,18 @@ class Dispatcher:
                 result = await self._app.ensure_async(handlers[kind])(error)
                 return await _encoded(result)
         raise error
+
+    async def look_again(self, connection: Connection) -> None:
+        """Check a token that may have been revoked, and load its user anew.
+
+        Raises:
+            TokenRefused: it is no longer good.
+        """
+        identity = connection.identity
+        if identity is not None and self._authenticator.can_be_revoked():
+            fresh = await self._authenticator.check(identity.token)
+            if connection.identity is identity:
+                connection.identity = fresh
 
     async def run_hook(
         self, connection: Connection, function: AnyFunction, *arguments: Any, **named: Any

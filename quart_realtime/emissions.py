@@ -22,6 +22,8 @@ _formatter = Formatter()
 
 def check_template(template: str) -> None:
     """Raise ValueError unless *template* is one such as ``conversation:{message.id}``."""
+    if "<" in template and ">" in template:
+        raise ValueError("here variables are written {name}, not <name>")
     for _, name, spec, conversion in _formatter.parse(template):
         if name is None:
             continue
@@ -95,16 +97,24 @@ async def rooms_of(source: RoomSource, data: Any, arguments: Mapping[str, Any]) 
         return [EVERYONE]
     if callable(source):
         said = await settled(source(data))
-        if not isinstance(said, Iterable):
-            raise EmissionError(f"the room's callable returned {said!r}, not a room or a list")
-        rooms = [said] if isinstance(said, str) else list(said)
-    else:
-        templates = [source] if isinstance(source, str) else source
-        rooms = [fill(template, data, arguments) for template in templates]
-    for room in rooms:
+        return checked_rooms([said] if isinstance(said, str) else said)
+    templates = [source] if isinstance(source, str) else source
+    return checked_rooms(fill(template, data, arguments) for template in templates)
+
+
+def checked_rooms(rooms: Any) -> list[str]:
+    """Return *rooms*, each once.
+
+    Raises:
+        EmissionError: they aren't names of rooms.
+    """
+    if not isinstance(rooms, Iterable):
+        raise EmissionError(f"{rooms!r} is no room and no list of rooms")
+    found = list(dict.fromkeys(rooms))
+    for room in found:
         if not is_room_name(room):
             raise EmissionError(f"{room!r} can't name a room: 1 to 256 printable characters")
-    return list(dict.fromkeys(rooms))
+    return found
 
 
 async def data_of(emission: Emission, value: Any, arguments: Mapping[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -13,20 +12,25 @@ from quart import (
     Blueprint,
     Quart,
     Response,
-    abort,
     current_app,
     has_app_context,
     has_request_context,
     request,
-    websocket,
 )
 
 from .broker import Presence
 from .connection import Connection
 from .context import connection_or_none
-from .emissions import arguments_of, check_template, data_of, rooms_of, settled
+from .emissions import (
+    arguments_of,
+    check_template,
+    checked_rooms,
+    data_of,
+    rooms_of,
+    settled,
+)
+from .endpoint import EXTENSION, check_endpoint, handing_over, make_blueprint
 from .errors import RealtimeError, SetupError
-from .handshake import Handshake, origin_is_allowed
 from .models import check_type, to_builtins
 from .protocol import HistoryPolicy, check_event_name
 from .registry import (
@@ -46,9 +50,7 @@ from .settings import Settings
 
 logger = logging.getLogger("quart_realtime")
 
-EXTENSION = "QUART_REALTIME"
 CONNECTION_HEADER = "X-Realtime-Connection"
-_HANDSHAKE = "quart_realtime.handshake"
 
 F = TypeVar("F", bound=AnyFunction)
 
@@ -81,10 +83,16 @@ class Realtime:
         app.extensions[EXTENSION] = runtime
         self._apps.add(app)
         note_errors(app)
-        app.register_error_handler(RealtimeError, _answer_http)
-        app.register_blueprint(_blueprint(runtime))
-        app.asgi_websocket_class = _handing_over(app.asgi_websocket_class)
-        app.before_serving(runtime.start)
+        if RealtimeError not in app.error_handler_spec[None][None]:
+            app.register_error_handler(RealtimeError, _answer_http)
+        app.register_blueprint(make_blueprint(runtime))
+        app.asgi_websocket_class = handing_over(app.asgi_websocket_class)
+
+        @app.before_serving
+        async def start() -> None:
+            check_endpoint(app)
+            await runtime.start()
+
         app.after_serving(runtime.stop)
 
     # Requests
@@ -239,19 +247,26 @@ class Realtime:
         Args:
             event: The event's type.
             data: What it carries: anything that has a JSON form.
-            room: Whom it goes to, as in :meth:`emits`; ``"user:<id>"`` is one user.
+            room: A room, a list of rooms, or a callable of the data that returns either; the
+                event's declared room by default, or else everyone. ``user:`` and an id is one
+                user. It is taken as it is: what isn't filled in stays as it stands.
             others_only: Whether the connection whose request is running is left out.
 
         Raises:
             InvalidPayload: the data isn't what is declared for the event.
-            EmissionError: the room's template can't be filled from the data.
+            EmissionError: that can't name a room, or the declared room's template can't be
+                filled from the data.
             ValueError: that can't name an event.
             BrokerUnavailable: it did not go out.
         """
         check_event_name(event)
         runtime = self._runtime()
-        source = self._registry.rooms_of_event(event, room)
-        rooms = await rooms_of(source, to_builtins(data), {})
+        plain = to_builtins(data)
+        if room is None:
+            rooms = await rooms_of(self._registry.rooms_of_event(event, None), plain, {})
+        else:
+            said = await settled(room(plain)) if callable(room) else room
+            rooms = checked_rooms([said] if isinstance(said, str) else said)
         exclude = _own_connection() if others_only else None
         await runtime.publish(event, data, rooms, exclude)
 
@@ -261,6 +276,8 @@ class Realtime:
         It is called with the :class:`~quart_realtime.Notification` after the event has gone out to
         its rooms, in the process that sent it; what it raises is logged.
         """
+        if callable(event):
+            raise SetupError('Write @realtime.on("new_message"), with the name of the event.')
 
         def register(function: F) -> F:
             self._registry.listeners.setdefault(event, []).append(function)
@@ -286,6 +303,10 @@ class Realtime:
             history: How many events, or which :class:`~quart_realtime.HistoryPolicy`, it keeps
                 for those who return; 0 for none; the app's setting by default.
         """
+        if callable(pattern):
+            raise SetupError(
+                'Write @realtime.room("conversation:<conversation_id>"), with the pattern.'
+            )
 
         def register(function: F) -> F:
             self._registry.add_room(RoomRule(pattern, function, presence, history))
@@ -299,14 +320,18 @@ class Realtime:
         """Have *function* called with each connection that has logged in.
 
         It runs before the client is told that it is connected. A
-        :class:`~quart_realtime.RealtimeError` that it raises turns the client away, for a while
-        if it is :class:`~quart_realtime.Unavailable`; anything else is logged.
+        :class:`~quart_realtime.RealtimeError` or ``abort`` turns the client away, for a while if
+        it is :class:`~quart_realtime.Unavailable`; anything else is logged, and has the client
+        try again later.
         """
         self._registry.connect_hooks.append(function)
         return function
 
     def on_disconnect(self, function: F) -> F:
-        """Have *function* called with each connection that has ended, and its close code."""
+        """Have *function* called with each connection that has ended, and its close code.
+
+        Connections that an ``on_connect`` hook turned away don't count.
+        """
         self._registry.disconnect_hooks.append(function)
         return function
 
@@ -334,9 +359,10 @@ class Realtime:
     async def presence(self, room: str) -> list[Presence]:
         """Return who is in *room*, on every process, each user once.
 
-        It is known for rooms with ``presence=True`` and for ``"user:<id>"``.
+        It is known for rooms with ``presence=True``; of another ``"user:<id>"`` it tells the
+        user's own connections.
         """
-        return await self._runtime().hub.present(room)
+        return await self._runtime().presence(room)
 
     def _runtime(self) -> Runtime:
         if has_app_context():
@@ -350,18 +376,6 @@ class Realtime:
         raise RuntimeError(
             "This Realtime can't tell which app is meant: write async with app.app_context()."
         )
-
-
-def runtime_of(app: Quart) -> Runtime:
-    """Return the live side of *app*'s Realtime.
-
-    Raises:
-        SetupError: it has none.
-    """
-    try:
-        return cast(Runtime, app.extensions[EXTENSION])
-    except KeyError:
-        raise SetupError("This app has no Realtime: call Realtime(app).") from None
 
 
 def _checked_room(event: str, room: RoomSource) -> RoomSource:
@@ -395,64 +409,3 @@ def _own_connection() -> str | None:
 async def _answer_http(error: RealtimeError) -> tuple[Response, int]:
     """Answer a RealtimeError that a view has raised for an HTTP client."""
     return cast(Response, current_app.json.response(error.as_payload())), error.status
-
-
-def _blueprint(runtime: Runtime) -> Blueprint:
-    """Make the blueprint of an app's websocket.
-
-    Its view decides whether there is to be a connection; Quart's routing and hooks hold for that.
-    The connection itself is lived outside of Quart's contexts, see :func:`_handing_over`.
-    """
-    blueprint = Blueprint("quart_realtime", __name__)
-
-    async def connect() -> None:
-        if not origin_is_allowed(websocket, runtime.settings.allowed_origins):
-            logger.warning(
-                "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "
-                "if it is yours",
-                websocket.headers.get("Origin"),
-            )
-            abort(403)
-        authenticator = runtime.authenticator
-        token = authenticator.token_of_handshake(websocket)
-        header = runtime.app.config["JWT_HEADER_NAME"]
-        websocket.scope[_HANDSHAKE] = Handshake.of(websocket, token, header)  # type: ignore
-
-    blueprint.add_websocket(runtime.settings.url, view_func=connect)
-    return blueprint
-
-
-def _handing_over(base: type[Any]) -> type[Any]:
-    """Make a connection class that lives realtime connections itself, and all others as *base*.
-
-    Quart's own keeps its contexts, a task and an unbounded queue for as long as a websocket is
-    open; here that is over with the handshake.
-    """
-
-    class HandingOver(base):  # type: ignore[misc]
-        async def __call__(self, receive: Any, send: Any) -> None:
-            runtime = runtime_of(self.app)
-            path = self._create_websocket_from_scope(send).path
-            if path != runtime.settings.url:
-                await super().__call__(receive, send)
-                return
-            self._decided = asyncio.Event()
-            await super().__call__(self._receive_nothing, send)
-            handshake = self.scope.pop(_HANDSHAKE, None)
-            if handshake is not None:
-                await runtime.serve(handshake, receive, send)
-
-        async def _receive_nothing(self) -> dict[str, Any]:
-            """Keep Quart from reading: its part ends when the view has decided."""
-            await self._decided.wait()
-            return {"type": "websocket.disconnect", "code": 1005}
-
-        async def handle_websocket(self, *args: Any) -> None:
-            try:
-                await super().handle_websocket(*args)
-            finally:
-                decided = getattr(self, "_decided", None)
-                if decided is not None:
-                    decided.set()
-
-    return HandingOver

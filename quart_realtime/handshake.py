@@ -14,9 +14,19 @@ from .settings import split_origin
 
 _OF_THIS_HOP = frozenset(
     {
+        # What the answer to the handshake may be like, not those to the requests that follow:
+        "accept-encoding",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "range",
+        # And what was about this one message, or this one hop (RFC 9110, section 7.6.1):
         "connection",
         "content-length",
         "content-type",
+        "expect",
         "keep-alive",
         "proxy-connection",
         "te",

@@ -144,7 +144,7 @@ class Hub:
             How many connections the user has now, on all processes.
 
         """
-        count = await self.broker.enter(user_room(user_id), user_id, subscriber.id)
+        count = await self.broker.enter(_logins(user_id), user_id, subscriber.id)
         self._subscribers[subscriber.id] = subscriber
         self._user_ids[subscriber.id] = user_id
         self._users.setdefault(user_id, {})[subscriber.id] = subscriber
@@ -164,7 +164,7 @@ class Hub:
             except RealtimeError:
                 logger.warning("leaving room %r failed", room, exc_info=True)
         user_id = self._user_ids.pop(subscriber.id)
-        await self.broker.exit(user_room(user_id), user_id, subscriber.id)
+        await self.broker.exit(_logins(user_id), user_id, subscriber.id)
 
     def subscribers(self, room: str | None = None) -> list[Subscriber]:
         """Return the subscribers in *room*, or all, of this process."""
@@ -274,6 +274,10 @@ class Hub:
         """Return who is in *room*, on all processes."""
         return await self.broker.present(room)
 
+    async def logins(self, user_id: str) -> list[Presence]:
+        """Return the user with the number of connections, on all processes; nobody if none."""
+        return await self.broker.present(_logins(user_id))
+
     async def publish(self, event: Event, *, history: bool = True) -> Event:
         """Send *event* to its room, on all processes.
 
@@ -331,6 +335,11 @@ class Hub:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _logins(user_id: str) -> str:
+    """Return the key that a user's connections are counted under; no room can have its name."""
+    return f"\0logins:{user_id}"
 
 
 def user_room(user_id: str) -> str:

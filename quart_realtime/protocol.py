@@ -204,7 +204,7 @@ class Event:
     type: str
     data: bytes
     room: str
-    id: str = field(factory=lambda: f"evt-{uuid4().hex}")
+    id: str = field(factory=lambda: new_event_id())
     offset: int | None = None
     epoch: str | None = None
     exclude: str | None = None
@@ -225,6 +225,11 @@ class Notification:
     def value(self) -> Any:
         """Return *data* decoded."""
         return msgspec.json.decode(self.data)
+
+
+def new_event_id() -> str:
+    """Make the id of an event."""
+    return f"evt-{uuid4().hex}"
 
 
 class MalformedFrame(BadRequest):

@@ -134,6 +134,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
         expression += f"(?P<{variable['name']}>{_KINDS[variable['kind']]})"
         end = variable.end()
     rest = pattern[end:]
+    if "{" in pattern or "}" in pattern:
+        raise SetupError(f"Room pattern {pattern!r}: here variables are written <name>.")
     if "<" in rest or ">" in rest or not is_room_name(pattern):
         raise SetupError(
             f"Room pattern {pattern!r} can't be read: write one such as "
@@ -209,11 +211,11 @@ class Registry:
         self.events[event.name] = event
 
     def add_room(self, rule: RoomRule) -> None:
-        """Declare *rule*; patterns without a variable are tried before the others."""
+        """Declare *rule*; the more of a pattern is literal text, the earlier it is tried."""
         if any(rule.pattern == other.pattern for other in self.rooms):
             raise SetupError(f"The room pattern {rule.pattern!r} is declared twice.")
         self.rooms.append(rule)
-        self.rooms.sort(key=lambda rule: bool(rule.expression.groupindex))
+        self.rooms.sort(key=lambda rule: len(_VARIABLE.sub("", rule.pattern)), reverse=True)
 
     def find_room(self, room: str) -> tuple[RoomRule, dict[str, str]] | None:
         """Return the rule that *room* falls under, with the variables in its name."""
@@ -240,13 +242,38 @@ class Registry:
         )
 
     def unreadable_rooms(self) -> list[str]:
-        """Return complaints about authorisers whose variables can't be checked."""
+        """Return complaints about authorisers that can't be called with their variables."""
         complaints: list[str] = []
         for rule in self.rooms:
+            names = list(rule.expression.groupindex)
             try:
                 _ = rule.annotations
+                inspect.signature(rule.may_join).bind(**dict.fromkeys(names))
             except SetupError as error:
                 complaints.extend(error.problems)
+            except TypeError as error:
+                complaints.append(
+                    f"{describe(rule.may_join)} can't be asked about {rule.pattern!r} ({error}): "
+                    f"write its parameters as {', '.join(names) or 'none'}."
+                )
+        return complaints
+
+    def uncallable_hooks(self) -> list[str]:
+        """Return complaints about hooks and listeners that can't take what they are given."""
+        given: list[tuple[AnyFunction, tuple[str, ...]]] = [
+            *((hook, ("connection",)) for hook in self.connect_hooks),
+            *((hook, ("connection", "code")) for hook in self.disconnect_hooks),
+            *((hook, ("told",)) for hooks in self.listeners.values() for hook in hooks),
+        ]
+        complaints: list[str] = []
+        for hook, names in given:
+            try:
+                inspect.signature(hook).bind(*names)
+            except TypeError as error:
+                complaints.append(
+                    f"{describe(hook)} can't be called ({error}): write its parameters as "
+                    f"{', '.join(names)}."
+                )
         return complaints
 
     def unheard_listeners(self) -> list[str]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
 from quart import Quart, Response, has_request_context, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_date, parse_options_header
 from werkzeug.routing import BuildError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .auth import JWTAuthenticator
 from .connection import Connection
+from .cookies import set_cookie
 from .errors import InternalError, InvalidPayload, NotFound
 from .models import dump
 from .results import (
@@ -27,6 +32,8 @@ from .results import (
     tells_an_error,
 )
 from .routes import Route
+
+logger = logging.getLogger("quart_realtime")
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _NOTED = "quart_realtime.errors"
@@ -79,6 +86,8 @@ class RouteCaller:
         headers["Content-Length"] = str(len(body))
         noted: list[BaseException] = []
         response = await self._handle(connection, route, path, query, headers, body, noted)
+        if "Set-Cookie" in response.headers:
+            _keep_cookies(connection, route, response)
         if is_success(response.status_code):
             return await _payload(response)
         raise await _refusal(response, noted)
@@ -111,6 +120,7 @@ class RouteCaller:
             raise InvalidPayload(wrong)
         adapter = self._app.url_map.bind("localhost")
         try:
+            self._convert(route, values)
             url = adapter.build(route.endpoint, values, route.method, append_unknown=False)
             path = unquote(urlsplit(url).path)
             rule, _ = adapter.match(path, route.method, return_rule=True)
@@ -123,6 +133,23 @@ class RouteCaller:
         if rule.endpoint != route.endpoint:
             raise NotFound
         return path, rest
+
+    def _convert(self, route: Route, values: dict[str, Any]) -> None:
+        """Convert *values* in place as the route's converters would, had they stood in a URL.
+
+        Raises:
+            NotFound: one couldn't stand there.
+            ValueError: a converter doesn't take one.
+        """
+        for rule in self._app.url_map.iter_rules(route.endpoint):
+            converters: dict[str, Any] = getattr(rule, "_converters", {})
+            if route.method in (rule.methods or ()) and converters.keys() <= values.keys():
+                for name, converter in converters.items():
+                    text = str(values[name])
+                    if not re.fullmatch(converter.regex, text):
+                        raise NotFound
+                    values[name] = converter.to_python(text)
+                return
 
     async def _handle(
         self,
@@ -141,8 +168,8 @@ class RouteCaller:
             "type": "http",
             "scheme": handshake.scheme,
             "method": route.method,
-            "path": path,
-            "raw_path": path.encode(),
+            "path": handshake.root_path + path,
+            "raw_path": quote(handshake.root_path + path).encode(),
             "query_string": query_string,
             "headers": [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
@@ -164,6 +191,28 @@ class RouteCaller:
         )
         http_request.body.set_result(body)
         return await self._app.handle_request(http_request)
+
+
+def _keep_cookies(
+    connection: Connection, route: Route, response: Response | WerkzeugResponse
+) -> None:
+    """Have the cookies that a response sets come with the connection's next requests.
+
+    So a session goes on, as long as the connection does; to the browser's own cookies there is no
+    way from here.
+    """
+    logger.info(
+        "%s sets a cookie over a websocket: it lasts as long as the connection", route.endpoint
+    )
+    for header in response.headers.getlist("Set-Cookie"):
+        pair, _, rest = header.partition(";")
+        name, _, value = pair.partition("=")
+        options = parse_options_header(f"x;{rest}")[1]
+        expires = parse_date(options.get("expires"))
+        over = options.get("max-age") == "0" or (
+            expires is not None and expires <= datetime.now(UTC)
+        )
+        set_cookie(connection.handshake.headers, name.strip(), None if over else value.strip())
 
 
 async def _push_nothing(path: str, headers: Headers) -> None:
@@ -194,7 +243,11 @@ async def _payload(response: Response | WerkzeugResponse) -> bytes:
         try:
             msgspec.json.decode(body)
         except msgspec.DecodeError:
-            return dump(await json_of(response))
+            value = await json_of(response)
+            if value is None:
+                logger.error("the route answered with JSON that can't be read: %.80r", body)
+                raise InternalError from None
+            return dump(value)
         return body
     if (response.mimetype or "").startswith("text/"):
         return dump(body.decode(errors="replace"))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any
 
 from attrs import frozen
 from quart import Quart
-from quart.views import View
-from werkzeug.local import LocalProxy
 from werkzeug.routing import Rule
 
+from . import wrappers
 from .errors import SetupError
 from .registry import AnyFunction, Exposure, Handler, Registry, describe
+
+logger = logging.getLogger("quart_realtime")
 
 _AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
 _EDIT_METHODS = ("PATCH", "PUT")
@@ -57,13 +57,28 @@ def resolve(app: Quart, registry: Registry) -> Resolutions:
         for endpoint, view in app.view_functions.items()
     }
     views = {endpoint: view for endpoint, view in views.items() if view.rules}
+    strangers = wrappers.strangers(app)
     problems: list[str] = []
     resolved: Resolutions = {}
     for key, handler in registry.handlers.items():
         try:
-            resolved[key] = Resolved(handler, _route_of(handler, views))
+            route = _route_of(handler, views)
+            native = route is None and handler.endpoint is not False
+            owner = wrappers.owner(strangers, handler.function) if native else None
         except SetupError as error:
             problems.extend(error.problems)
+        else:
+            if owner is None:
+                resolved[key] = Resolved(handler, route)
+            else:
+                # Without its route it would answer without its guards; over HTTP it is a 404 too.
+                logger.warning(
+                    "%s is not served: %s belongs to %s, which isn't registered on this app; "
+                    "write endpoint=False to have it answer without a route",
+                    handler.name,
+                    describe(handler.function),
+                    owner,
+                )
     for exposure in registry.exposures:
         try:
             _add_exposed(app, exposure, views, resolved)
@@ -104,7 +119,7 @@ class _View:
 
     def runs(self, function: AnyFunction) -> set[str] | None:
         """Return the methods under which this view certainly runs *function*, else None."""
-        if _shares(_layers(self.function), _layers(function)):
+        if wrappers.runs(self.function, function):
             return self.methods()
         view_class = getattr(self.function, "view_class", None)
         if view_class is None:
@@ -113,95 +128,17 @@ class _View:
             method
             for method in self.methods()
             for name in (method.lower(), "dispatch_request")
-            if _shares(_layers(getattr(view_class, name, None)), _layers(function))
+            if wrappers.runs(getattr(view_class, name, None), function)
         }
         return found or None
 
     def holds(self, function: AnyFunction) -> bool:
         """Tell whether *function* is to be found in it in any way, a call of it included."""
-        inside = set(map(id, _inside(self.function)))
-        return any(id(layer) in inside for layer in _layers(function))
+        return wrappers.holds(self.function, function, beyond=(Registry,))
 
-
-def _layers(function: Any) -> list[AnyFunction]:
-    """Return *function* and what it wraps by ``functools.wraps``, outermost first."""
-    layers = []
-    while isinstance(function, (FunctionType, MethodType, partial)) or callable(function):
-        if isinstance(function, MethodType):
-            function = function.__func__
-        layers.append(function)
-        inner = function.func if isinstance(function, partial) else None
-        function = inner or getattr(function, "__wrapped__", None)
-    return layers
-
-
-def _shares(outer: list[AnyFunction], inner: list[AnyFunction]) -> bool:
-    """Tell whether one of two stacks of wrappers stands within the other.
-
-    Sharing some layer would not do: two views may wrap one and the same helper.
-    """
-    if not outer or not inner:
-        return False
-    return any(layer is inner[0] for layer in outer) or any(layer is outer[0] for layer in inner)
-
-
-def _inside(function: Any) -> Iterator[Any]:
-    """Yield all functions that *function* reaches: what it wraps, closes over or keeps."""
-    seen: set[int] = set()
-    waiting: list[Any] = [function]
-    while waiting:
-        current = waiting.pop()
-        # A proxy such as current_connection stands for something only within a request.
-        if type(current) is LocalProxy or isinstance(current, Quart):
-            continue
-        if id(current) in seen or not callable(current):
-            continue
-        seen.add(id(current))
-        yield current
-        waiting.extend(_parts(current))
-
-
-def _parts(function: Any) -> Iterator[Any]:
-    """Yield whatever *function* holds directly and could call."""
-    if isinstance(function, MethodType):
-        yield function.__func__
-        yield function.__self__
-    elif isinstance(function, partial):
-        yield function.func
-        yield from _contents([*function.args, *function.keywords.values()])
-    elif isinstance(function, FunctionType):
-        yield from vars(function).values()
-        yield from _contents(_cells(function))
-        yield from _contents(function.__defaults__ or ())
-        yield from _contents((function.__kwdefaults__ or {}).values())
-    elif isinstance(function, type):
-        if issubclass(function, View):
-            yield from vars(function).values()
-    else:
-        yield from _contents(getattr(function, "__dict__", {}).values())
-        for base in type(function).__mro__:
-            slots = base.__dict__.get("__slots__", ())
-            names = (slots,) if isinstance(slots, str) else slots
-            yield from _contents(getattr(function, name, None) for name in names)
-
-
-def _cells(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # The cell of a name that has no value yet.
-            continue
-
-
-def _contents(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield *values*, and the items of those that are plain containers."""
-    for value in values:
-        if type(value) in (list, tuple, set, frozenset):
-            yield from value
-        elif type(value) is dict:
-            yield from value.values()
-        else:
-            yield value
+    def keeps(self, wrapper: AnyFunction) -> bool:
+        """Tell whether this very *wrapper* is somewhere in it."""
+        return wrappers.keeps(self.function, wrapper, beyond=(Registry,))
 
 
 def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
@@ -243,7 +180,16 @@ def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
     return route
 
 
+def _refuse_host(handler: Handler, view: _View) -> None:
+    if any(rule.subdomain or rule.host for rule in view.rules):
+        raise SetupError(
+            f"{handler.name}: the route {view.endpoint!r} is bound to a subdomain or a host, and "
+            "can't answer over the socket; give it a rule without one."
+        )
+
+
 def _one_method(handler: Handler, view: _View, methods: set[str]) -> Route:
+    _refuse_host(handler, view)
     if handler.method is not None:
         method = handler.method.upper()
         if method not in methods:
@@ -284,7 +230,7 @@ def _refuse_hidden(handler: Handler, views: dict[str, _View]) -> None:
 
 def _refuse_decorators_of_routes(handler: Handler) -> None:
     """Refuse a native handler with a decorator that would look for an HTTP request."""
-    for layer in _layers(handler.function):
+    for layer in wrappers.layers(handler.function):
         module = str(getattr(layer, "__globals__", {}).get("__name__", ""))
         package = module.partition(".")[0]
         if package in _DECORATORS_OF_ROUTES:
@@ -392,7 +338,10 @@ def _emissions_that_never_run(
     """Complain of emissions that stand outside of what the app runs."""
     native = [item.handler.function for item in resolved if item.route is None]
     for emission in registry.emissions:
-        if any(emission.wrapper in _inside(view.function) for view in views.values()):
+        if any(
+            wrappers.keeps(view.function, emission.wrapper, beyond=(Registry,))
+            for view in views.values()
+        ):
             continue
         if any(_within(emission.wrapper, function) for function in native):
             continue
@@ -409,4 +358,4 @@ def _emissions_that_never_run(
 
 
 def _within(function: Callable[..., Any], outer: Callable[..., Any]) -> bool:
-    return any(layer is function for layer in _layers(outer))
+    return any(layer is function for layer in wrappers.layers(outer))

@@ -12,22 +12,26 @@ from typing import Any, cast
 from quart import Quart, current_app, has_app_context
 
 from .auth import Identity, JWTAuthenticator
-from .broker import Broker, MemoryBroker
+from .broker import Broker, MemoryBroker, Presence
 from .connection import Connection
 from .dispatch import Dispatcher
-from .errors import RealtimeError, RoomForbidden, SetupError
+from .errors import RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
-from .hub import Hub
+from .hub import Hub, user_room
 from .limits import RateLimiter
 from .models import dump_as
-from .protocol import Event, HistoryPolicy, Notification, Request
+from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
+from .results import error_of
 from .routes import resolve
 from .servers import ASGITransport, Receive, Send
 from .settings import Settings
 
 logger = logging.getLogger("quart_realtime")
+
+CANCEL_TIMEOUT = 1.0
+"""For how many seconds a task that was cancelled may take to end."""
 
 
 class Runtime:
@@ -53,6 +57,7 @@ class Runtime:
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting = asyncio.Lock()
+        self._stopped = False
 
     # Its life
 
@@ -73,11 +78,27 @@ class Runtime:
             dispatcher = self._build_dispatcher()
             await self.hub.start()
             self._dispatcher = dispatcher
+            self._stopped = False
+
+    async def _ensure_started(self) -> None:
+        """Start where nobody has, as under a server without lifespan events."""
+        if self._stopped:
+            raise RuntimeError("the app has stopped: nothing can be sent or served any more")
+        await self.start()
 
     def _build_dispatcher(self) -> Dispatcher:
         self.authenticator.check_setup()
         resolved = resolve(self.app, self.registry)
-        problems = self.registry.unheard_listeners() + self.registry.unreadable_rooms()
+        problems = [
+            *self.registry.unheard_listeners(),
+            *self.registry.unreadable_rooms(),
+            *self.registry.uncallable_hooks(),
+        ]
+        if Settings.from_config(self.app.config) != self.settings:
+            problems.append(
+                "QUART_REALTIME_… was changed after Realtime(app), which had read it: set it "
+                "before, or call realtime.init_app(app) after."
+            )
         for_everyone = self.registry.events_for_everyone()
         if for_everyone and self.settings.require_room:
             problems += [
@@ -111,9 +132,13 @@ class Runtime:
             _, late = await asyncio.wait(self._tasks, timeout=self.settings.drain_timeout)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                _, deaf = await asyncio.wait(late, timeout=CANCEL_TIMEOUT)
+                for task in deaf:
+                    logger.warning("gave up on %r, which doesn't end when it is cancelled", task)
         await self.hub.stop()
         self._dispatcher = None
+        self._stopped = True
 
     def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
         """Run *work* in a task that the app owns, so that it outlives the connection."""
@@ -123,7 +148,7 @@ class Runtime:
 
     async def serve(self, handshake: Handshake, receive: Receive, send: Send) -> None:
         """Live one connection's life, outside of Quart's contexts."""
-        await self.start()
+        await self._ensure_started()
         connection = Connection(self, ASGITransport(send), handshake)
         self._connections.add(connection)
         try:
@@ -134,6 +159,13 @@ class Runtime:
     def connections(self, room: str | None = None) -> list[Connection]:
         """Return this process's connections that are logged in, or those in *room*."""
         return cast("list[Connection]", self.hub.subscribers(room))
+
+    async def presence(self, room: str) -> list[Presence]:
+        """Return who is in *room*; of a user's own room, the user's connections."""
+        user_id = room.removeprefix(user_room(""))
+        if user_id != room and not self.has_presence(room):
+            return await self.hub.logins(user_id)
+        return await self.hub.present(room)
 
     # What connections need
 
@@ -164,12 +196,16 @@ class Runtime:
         if arguments is None:
             raise RoomForbidden(room)
         try:
+            await self._serving().look_again(connection)
             allowed = await self._serving().run_hook(connection, rule.may_join, **arguments)
-        except RealtimeError:
+        except TokenRefused:
+            self.spawn(connection.check_token())
             allowed = False
-        except Exception:
+        except Exception as error:
+            allowed = False
+            if await error_of(error) is not None:
+                raise RoomForbidden(room) from None
             logger.exception("asking whether room %r may be joined failed", room)
-            allowed = False
         if allowed is not True:
             if not isinstance(allowed, bool):
                 logger.warning(
@@ -180,14 +216,15 @@ class Runtime:
             raise RoomForbidden(room)
 
     async def greet(self, connection: Connection) -> None:
-        """Run the ``on_connect`` hooks; a RealtimeError of theirs turns the connection away."""
+        """Run the ``on_connect`` hooks; what they raise turns the connection away."""
         for hook in self.registry.connect_hooks:
             try:
                 await self._serving().run_hook(connection, hook, connection)
-            except RealtimeError:
-                raise
-            except Exception:
-                logger.exception("the on_connect hook %s failed", hook.__qualname__)
+            except Exception as error:
+                told = await error_of(error)
+                if told is None:
+                    raise
+                raise told from error
 
     async def farewell(self, connection: Connection, code: int) -> None:
         """Run the ``on_disconnect`` hooks."""
@@ -207,12 +244,13 @@ class Runtime:
             TypeError: the data has no JSON form.
             BrokerUnavailable: it did not go out.
         """
-        await self.start()
+        await self._ensure_started()
         declared = self.registry.events.get(name)
         encoded = dump_as(None if declared is None else declared.schema, data)
         history = declared is None or declared.history
+        event_id = new_event_id()
         for room in rooms:
-            event = Event(name, encoded, room, exclude=exclude)
+            event = Event(name, encoded, room, event_id, exclude=exclude)
             await self.hub.publish(event, history=history)
         if rooms:
             notification = Notification(name, encoded, tuple(rooms))

@@ -21,7 +21,7 @@ from quart import Quart
 from quart.testing.connections import TestWebsocketConnection, WebsocketResponseError
 
 from .client_types import RealtimeError
-from .extension import runtime_of
+from .endpoint import runtime_of
 from .protocol import BEARER_PREFIX, SUBPROTOCOL, Notification
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
-from quart import Quart
+from quart import Quart, Response, abort
 from quart_jwt_extended import (
     create_access_token,
     create_refresh_token,
@@ -360,13 +360,16 @@ async def test_a_before_websocket_hook_refuses_like_any_other() -> None:
             pass
 
 
-async def test_an_on_connect_hook_may_turn_a_client_away() -> None:
+@pytest.mark.parametrize("how", ["RealtimeError", "abort"])
+async def test_an_on_connect_hook_may_turn_a_client_away(how: str) -> None:
     app = make_app()
     realtime = Realtime(app)
     gone: list[int] = []
 
     @realtime.on_connect
     async def refuse(connection: Any) -> None:
+        if how == "abort":
+            abort(409, "one device only")
         raise Conflict("one device only")
 
     @realtime.on_disconnect
@@ -376,8 +379,27 @@ async def test_an_on_connect_hook_may_turn_a_client_away() -> None:
     async with realtime_client(app) as client:
         good = await token(app)
         await client.send({"type": "auth", "id": "1", "payload": {"token": good}})
-        assert (await client.receive("error"))["payload"]["message"] == "one device only"
+        error = (await client.receive("error"))["payload"]
+        assert (error["code"], error["message"]) == ("conflict", "one device only")
         assert await client.wait_closed() == CloseCode.DISCONNECTED
+    assert gone == []
+
+
+async def test_an_on_connect_hook_that_fails_lets_nobody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.on_connect
+    async def fails(connection: Any) -> None:
+        raise LookupError("connect bug")
+
+    good = await token(app)
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as client:
+        assert (await client.receive("closing"))["payload"]["reconnect"] is True
+        assert await client.wait_closed() == CloseCode.INTERNAL_ERROR
+    assert "connect bug" in caplog.text
 
 
 async def test_a_user_has_only_so_many_connections() -> None:
@@ -460,3 +482,145 @@ async def test_not_being_able_to_look_at_a_token_again_throws_nobody_out(
         await client.send({"type": "ping"})
         assert await client.receive() == {"type": "pong"}
     assert "looking at the token" in caplog.text
+
+
+async def test_a_right_that_is_taken_away_is_gone_for_natives_and_rooms_at_once() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+    users: dict[str, Any] = {"ana": {"admin": True}}
+    app.extensions["quart-jwt-extended"].user_loader_callback_loader(users.get)
+
+    @realtime.handler("users", "admin")
+    async def admin() -> bool:
+        return bool(current_user["admin"])
+
+    @realtime.room("secret")
+    async def may_join() -> bool:
+        return bool(current_user["admin"])
+
+    async with realtime_client(app, user_id="ana") as client:
+        assert await client.request("users", "admin") is True
+        users["ana"] = {"admin": False}
+        assert await client.request("users", "admin") is False
+        (answer,) = await client.subscribe("secret")
+        assert answer["error"]["code"] == "forbidden"
+        del users["ana"]
+        (answer,) = await client.subscribe("secret")
+        assert answer["error"]["code"] == "forbidden"
+        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_the_rate_of_a_handler_without_login_holds_over_new_connections() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.handler("session", "start", login=False, rate_limit="2/minute")
+    async def start() -> str:
+        return "tried"
+
+    tried = []
+    for _ in range(4):
+        async with realtime_client(app) as client:
+            try:
+                tried.append(await client.request("session", "start"))
+            except RealtimeError as error:
+                tried.append(error.code)
+    assert tried == ["tried", "tried", "rate_limited", "rate_limited"]
+
+
+async def test_leaving_a_room_of_ones_own_makes_no_place_for_more_connections() -> None:
+    app = make_app(MAX_CONNECTIONS_PER_USER=2)
+    realtime = Realtime(app)
+
+    @realtime.room("user:<user_id>", presence=True)
+    async def own(user_id: str) -> bool:
+        return user_id == get_jwt_identity()
+
+    good = await token(app)
+    async with (
+        realtime_client(app, good) as one,
+        realtime_client(app, good) as two,
+        realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as three,
+    ):
+        for client in (one, two):
+            await client.subscribe("user:ana")
+            await client.unsubscribe("user:ana")
+        assert await three.wait_closed() == CloseCode.TOO_MANY_CONNECTIONS
+        async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as four:
+            assert await four.wait_closed() == CloseCode.TOO_MANY_CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    "locations", [["query_string"], ["query_string", "headers"], ["cookies", "headers"]]
+)
+async def test_a_payload_can_not_bring_another_token(locations: list[str]) -> None:
+    app = make_app()
+    app.config["JWT_TOKEN_LOCATION"] = locations
+    with_whoami(app)
+    theirs = await token(app, "eva")
+    headers = {"Cookie": f"access_token_cookie={theirs}"}
+    async with realtime_client(app, await token(app), headers=headers) as client:
+        told = await client.request("users", "me", jwt=theirs, access_token_cookie=theirs)
+    assert told == {"identity": "ana"}
+
+
+async def test_a_token_made_for_a_header_does_for_an_app_that_looks_for_cookies_first() -> None:
+    app = make_app()
+    app.config["JWT_TOKEN_LOCATION"] = ["headers"]
+    of_header = await token(app)
+    app.config["JWT_TOKEN_LOCATION"] = ["cookies", "headers"]
+    realtime = Realtime(app)
+
+    @app.post("/me")
+    @jwt_required
+    @realtime.handler("users", "me")
+    async def me() -> dict[str, Any]:
+        return {"identity": get_jwt_identity()}
+
+    async with realtime_client(app, of_header) as client:
+        assert await client.request("users", "me") == {"identity": "ana"}
+
+
+async def test_leeway_counts_for_connections_as_for_requests() -> None:
+    app = make_app()
+    app.config["JWT_DECODE_LEEWAY"] = 60
+    with_whoami(app)
+    late = await token(app, expires_delta=timedelta(seconds=-5))
+    async with realtime_client(app, late) as client:
+        assert await client.request("users", "me") == {"identity": "ana"}
+        await client.expect_none("anything")
+
+
+async def test_a_hook_that_never_decides_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
+    cancelled = asyncio.Event()
+
+    @app.before_websocket
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with app.test_app(), app.test_client().websocket("/ws"):
+        await asyncio.wait_for(cancelled.wait(), 2)
+    assert "took too long to decide" in caplog.text
+
+
+async def test_a_hook_that_refuses_after_the_view_refuses() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+    greeted = []
+
+    @realtime.on_connect
+    async def greet(connection: Any) -> None:
+        greeted.append(connection.user_id)
+
+    @app.after_websocket
+    async def refuse(response: Any) -> Any:
+        return Response("no", 403)
+
+    with pytest.raises(HandshakeRefused, match="403"):
+        async with realtime_client(app, user_id="ana"):
+            pass
+    assert greeted == []

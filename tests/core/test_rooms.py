@@ -212,11 +212,12 @@ async def test_rooms_joined_by_the_server_are_told_and_resumed_the_same_way() ->
     async def join(connection: Connection) -> None:
         await connection.join("board")
 
-    async with realtime_client(chat.app, user_id="ana") as ana:
-        board = next(room for room in ana.connected["rooms"] if room["room"] == "board")
-    await chat.say(1, "board")
-    async with realtime_client(chat.app, user_id="ana") as ana:
-        (answer,) = await ana.subscribe(board)
+    async with chat.app.test_app():
+        async with realtime_client(chat.app, user_id="ana") as ana:
+            board = next(room for room in ana.connected["rooms"] if room["room"] == "board")
+        await chat.say(1, "board")
+        async with realtime_client(chat.app, user_id="ana") as ana:
+            (answer,) = await ana.subscribe(board)
     assert told(answer) == [(1, 1)]
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from hypercorn.middleware import ProxyFixMiddleware
 from quart import request
 from quart_jwt_extended import get_jwt_identity, jwt_required
 
@@ -80,3 +81,7 @@ async def publish(name: str, first: int, last: int) -> Any:
     for number in range(first, last):
         await realtime.notify("number", number, room=f"numbers:{name}")
     return "", 204
+
+
+proxied = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1)
+"""The app as it is served behind a proxy that ends TLS."""

@@ -327,3 +327,18 @@ async def test_no_token_appears_in_the_servers_log(server: Server, token: Token)
     log = "".join(server.log)
     assert good not in log
     assert bad not in log
+
+
+async def test_behind_a_proxy_that_ends_tls_its_origin_is_the_apps_own(token: Token) -> None:
+    proxy = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "app.example.com"}
+    with serving("tests.e2e.app:proxied") as server:
+        how: dict[str, Any] = {"additional_headers": proxy}
+        async with opened(server, token("ana"), origin="https://app.example.com", **how) as socket:
+            who = {"action": "route", "number": "1"}
+            answer = await ask(
+                socket, {"type": "request", "id": "1", "resource": "who", "payload": who}
+            )
+            assert answer["payload"]["who"] == ["ana"] * 3
+        with pytest.raises(InvalidStatus):
+            async with opened(server, token("ana"), origin=server.url, **how):
+                pass

@@ -165,7 +165,7 @@ async def test_attach_counts_the_connections_of_a_user(hub: Hub) -> None:
     assert await hub.attach(Member("1"), "ann") == 1
     assert await hub.attach(Member("2"), "ann") == 2
     assert await hub.attach(Member("3"), "bob") == 1
-    assert await hub.present(user_room("ann")) == [Presence("ann", 2)]
+    assert await hub.logins("ann") == [Presence("ann", 2)]
 
 
 async def test_detach_takes_a_subscriber_out_of_everything_and_may_come_twice(hub: Hub) -> None:

@@ -17,7 +17,9 @@ SERVER = [
     "frames",
     "models",
     "registry",
+    "wrappers",
     "routes",
+    "cookies",
     "auth",
     "limits",
     "jobs",
@@ -34,6 +36,7 @@ SERVER = [
     "dispatch",
     "emissions",
     "runtime",
+    "endpoint",
     "extension",
     "testing",
 ]

@@ -1,0 +1,144 @@
+"""The websocket's blueprint, and the way from Quart's handshake to a connection of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from quart import Blueprint, Quart, abort, websocket
+
+from .errors import SetupError
+from .handshake import Handshake, origin_is_allowed
+from .runtime import Runtime
+
+logger = logging.getLogger("quart_realtime")
+
+EXTENSION = "QUART_REALTIME"
+_HANDSHAKE = "quart_realtime.handshake"
+_SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+
+
+def runtime_of(app: Quart) -> Runtime:
+    """Return the live side of *app*'s Realtime.
+
+    Raises:
+        SetupError: it has none.
+    """
+    try:
+        return cast(Runtime, app.extensions[EXTENSION])
+    except KeyError:
+        raise SetupError("This app has no Realtime: call Realtime(app).") from None
+
+
+def make_blueprint(runtime: Runtime) -> Blueprint:
+    """Make the blueprint of an app's websocket.
+
+    Its view decides whether there is to be a connection; Quart's routing and hooks hold for that.
+    The connection itself is lived outside of Quart's contexts, see :func:`handing_over`.
+    """
+    blueprint = Blueprint("quart_realtime", __name__)
+
+    async def connect() -> None:
+        if not origin_is_allowed(websocket, runtime.settings.allowed_origins):
+            logger.warning(
+                "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "
+                "if it is yours",
+                websocket.headers.get("Origin"),
+            )
+            abort(403)
+        token = runtime.authenticator.token_of_handshake(websocket)
+        header = runtime.app.config["JWT_HEADER_NAME"]
+        websocket.scope[_HANDSHAKE] = Handshake.of(websocket, token, header)  # type: ignore
+
+    blueprint.add_websocket(runtime.settings.url, view_func=connect)
+    return blueprint
+
+
+def check_endpoint(app: Quart) -> None:
+    """Raise SetupError where something else stands in the websocket's place."""
+    url = runtime_of(app).settings.url
+    rules = [rule for rule in app.url_map.iter_rules() if rule.websocket and rule.rule == url]
+    others = [rule.endpoint for rule in rules if not rule.endpoint.startswith("quart_realtime.")]
+    if others:
+        raise SetupError(
+            f"The app has a websocket of its own at {url}, {others[0]!r}: give one of the two "
+            "another path, ours by QUART_REALTIME_URL."
+        )
+    if not hasattr(app.asgi_websocket_class, "serve_realtime"):
+        raise SetupError(
+            "app.asgi_websocket_class was set after Realtime(app), which needs one of its own: "
+            "set yours first, ours is made from it."
+        )
+
+
+class _Decision:
+    """The handshake while Quart's part of it lasts.
+
+    Args:
+        send: The server's send.
+        timeout: How many seconds the app may take to decide.
+    """
+
+    def __init__(self, send: Any, timeout: float) -> None:
+        self._send = send
+        self._timeout = timeout
+        self._over = asyncio.Event()
+        self.answered = False
+
+    def end(self) -> None:
+        """Let Quart go: the view has decided."""
+        self._over.set()
+
+    async def receive(self) -> dict[str, Any]:
+        """Keep Quart from reading, and let it go when the view has decided.
+
+        It goes by itself, its tasks with it, when it hears that the client has gone.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._over.wait()
+        except TimeoutError:
+            logger.warning("the app took too long to decide about a websocket's handshake")
+        return {"type": "websocket.disconnect", "code": 1005}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Pass on what Quart answers; a refusal, or a hook that takes the socket for itself."""
+        self.answered = True
+        await self._send(message)
+
+
+def handing_over(base: type[Any]) -> type[Any]:
+    """Make a connection class that lives realtime connections itself, and all others as *base*.
+
+    Quart's own keeps its contexts, a task and an unbounded queue for as long as a websocket is
+    open; here that is over with the handshake.
+    """
+
+    class HandingOver(base):  # type: ignore[misc]
+        _decision: _Decision | None = None
+
+        async def __call__(self, receive: Any, send: Any) -> None:
+            # A proxy's fix for the scheme names HTTP's, which Quart takes for no websocket's.
+            self.scope["scheme"] = _SOCKET_SCHEMES.get(self.scope["scheme"], self.scope["scheme"])
+            if self._create_websocket_from_scope(send).path == runtime_of(self.app).settings.url:
+                await self.serve_realtime(receive, send)
+            else:
+                await super().__call__(receive, send)
+
+        async def serve_realtime(self, receive: Any, send: Any) -> None:
+            runtime = runtime_of(self.app)
+            self._decision = _Decision(send, runtime.settings.auth_timeout)
+            await super().__call__(self._decision.receive, self._decision.send)
+            handshake = self.scope.pop(_HANDSHAKE, None)
+            if handshake is not None and not self._decision.answered:
+                await runtime.serve(handshake, receive, send)
+
+        async def handle_websocket(self, *args: Any) -> None:
+            try:
+                await super().handle_websocket(*args)
+            finally:
+                if self._decision is not None:
+                    self._decision.end()
+
+    return HandingOver
