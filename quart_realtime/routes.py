@@ -44,13 +44,12 @@ class Resolved:
 Resolutions = dict[tuple[str, str], Resolved]
 
 
-def resolve(app: Quart, registry: Registry) -> Resolutions:
+def resolve(app: Quart, registry: Registry) -> tuple[Resolutions, list[str]]:
     """Find the route of each declared handler and of each exposed blueprint's views.
 
-    Raises:
-        SetupError: handlers that can't be matched with certainty, or wrappers that never run. It
-            names each, and what to write instead.
-
+    Returns:
+        What was found, and complaints about handlers that can't be matched with certainty and
+        about wrappers that never run: each names the function and what to write instead.
     """
     views = {
         endpoint: _View(endpoint, view, _rules(app, endpoint))
@@ -85,9 +84,7 @@ def resolve(app: Quart, registry: Registry) -> Resolutions:
         except SetupError as error:
             problems.extend(error.problems)
     problems.extend(_emissions_that_never_run(registry, views, resolved.values()))
-    if problems:
-        raise SetupError(*problems)
-    return resolved
+    return resolved, problems
 
 
 def _rules(app: Quart, endpoint: str) -> list[Rule]:

@@ -15,7 +15,7 @@ from .auth import Identity, JWTAuthenticator
 from .broker import Broker, MemoryBroker, Presence
 from .connection import Connection
 from .dispatch import Dispatcher
-from .errors import RoomForbidden, SetupError, TokenRefused
+from .errors import RoomForbidden, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
@@ -24,9 +24,9 @@ from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
-from .routes import resolve
 from .servers import ASGITransport, Receive, Send
 from .settings import Settings
+from .startup import check
 
 logger = logging.getLogger("quart_realtime")
 
@@ -75,9 +75,17 @@ class Runtime:
         async with self._starting:
             if self.started:
                 return
-            dispatcher = self._build_dispatcher()
+            resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
             await self.hub.start()
-            self._dispatcher = dispatcher
+            self._dispatcher = Dispatcher(
+                self.app,
+                resolved,
+                natives,
+                self.settings,
+                self.hub.broker,
+                self.authenticator,
+                self.limiter,
+            )
             self._stopped = False
 
     async def _ensure_started(self) -> None:
@@ -85,42 +93,6 @@ class Runtime:
         if self._stopped:
             raise RuntimeError("the app has stopped: nothing can be sent or served any more")
         await self.start()
-
-    def _build_dispatcher(self) -> Dispatcher:
-        self.authenticator.check_setup()
-        resolved = resolve(self.app, self.registry)
-        problems = [
-            *self.registry.unheard_listeners(),
-            *self.registry.unreadable_rooms(),
-            *self.registry.uncallable_hooks(),
-        ]
-        if Settings.from_config(self.app.config) != self.settings:
-            problems.append(
-                "QUART_REALTIME_… was changed after Realtime(app), which had read it: set it "
-                "before, or call realtime.init_app(app) after."
-            )
-        for_everyone = self.registry.events_for_everyone()
-        if for_everyone and self.settings.require_room:
-            problems += [
-                f'emits("{name}") says no room, and QUART_REALTIME_REQUIRE_ROOM is set: write '
-                "room=… there or in realtime.event(…)."
-                for name in for_everyone
-            ]
-        if problems:
-            raise SetupError(*problems)
-        if for_everyone:
-            logger.warning(
-                "these events say no room and go to everyone who is logged in: %s",
-                ", ".join(for_everyone),
-            )
-        return Dispatcher(
-            self.app,
-            resolved,
-            self.settings,
-            self.hub.broker,
-            self.authenticator,
-            self.limiter,
-        )
 
     async def stop(self) -> None:
         """Send all clients away to come back, and end what runs."""

@@ -235,6 +235,36 @@ async def test_routes_bound_to_a_host_are_refused() -> None:
     assert "bound to a subdomain" in await refusal(app)
 
 
+async def test_start_up_lists_every_mistake_at_once(
+    app: Quart, realtime: Realtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    realtime.handler("odd", "do")(lambda *args: None)
+    realtime.handler("gone", "do", endpoint="nowhere")(lambda: None)
+
+    @realtime.emits("done", room="board")
+    @app.post("/things")
+    async def do() -> Any:
+        return {}
+
+    @realtime.room("box:<box_id>")
+    async def wrong(other: str) -> bool:
+        return True
+
+    app.config["QUART_REALTIME_RETRY_AFTER"] = 1
+    text = await refusal(app)
+    for part in ("changed after", "odd.do", "'nowhere'", 'emits("done")', "box_id"):
+        assert part in text
+
+
+async def test_start_up_tells_which_handlers_have_no_route(
+    app: Quart, realtime: Realtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "quart_realtime")
+    realtime.handler("users", "whoami")(lambda: "me")
+    async with app.test_app():
+        assert "no route, and no guard but the login: users.whoami" in caplog.text
+
+
 # Manners
 
 

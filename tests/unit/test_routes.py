@@ -12,7 +12,7 @@ from quart.views import MethodView, View
 from quart_jwt_extended import jwt_optional, jwt_required
 
 from quart_realtime import Realtime, SetupError, current_connection
-from quart_realtime.routes import Route, resolve
+from quart_realtime.routes import Resolutions, Route, resolve
 
 AnyView = Callable[..., Awaitable[Any]]
 NOTHING: frozenset[str] = frozenset()
@@ -49,12 +49,20 @@ def realtime() -> Realtime:
 
 def route(app: Quart, realtime: Realtime, name: str = "messages.create") -> Route | None:
     resource, action = name.split(".")
-    return resolve(app, realtime._registry)[resource, action].route
+    return resolved(app, realtime)[resource, action].route
+
+
+def resolved(app: Quart, realtime: Realtime) -> Resolutions:
+    """Resolve what was declared, and raise what is wrong with it, as start-up does."""
+    found, problems = resolve(app, realtime._registry)
+    if problems:
+        raise SetupError(*problems)
+    return found
 
 
 def refusal(app: Quart, realtime: Realtime) -> str:
     with pytest.raises(SetupError) as caught:
-        resolve(app, realtime._registry)
+        resolved(app, realtime)
     return str(caught.value)
 
 

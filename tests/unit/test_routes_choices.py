@@ -9,9 +9,9 @@ from quart import Blueprint, Quart
 from quart.views import MethodView
 
 from quart_realtime import Realtime, SetupError
-from quart_realtime.routes import Route, resolve
+from quart_realtime.routes import Route
 
-from .test_routes import NOTHING, blind, polite, refusal, route
+from .test_routes import NOTHING, blind, polite, refusal, resolved, route
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_all_mistakes_are_told_at_once(app: Quart, realtime: Realtime) -> None:
     realtime.handler("b", "x", endpoint="nowhere")(nothing)
     realtime.expose(Blueprint("loose", "loose"), "loose")
     with pytest.raises(SetupError) as caught:
-        resolve(app, realtime._registry)
+        resolved(app, realtime)
     assert len(caught.value.problems) == 3
 
 
@@ -140,7 +140,7 @@ def test_all_mistakes_are_told_at_once(app: Quart, realtime: Realtime) -> None:
 
 
 def crud(app: Quart, realtime: Realtime) -> dict[str, Route | None]:
-    return {action: item.route for (_, action), item in resolve(app, realtime._registry).items()}
+    return {action: item.route for (_, action), item in resolved(app, realtime).items()}
 
 
 def blueprint(*routes: tuple[str, str, str], **options: Any) -> Blueprint:
@@ -324,7 +324,7 @@ def test_emits_below_the_route_is_right(app: Quart, realtime: Realtime, decorato
     @realtime.emits("told")
     async def create() -> None: ...
 
-    assert resolve(app, realtime._registry) == {}
+    assert resolved(app, realtime) == {}
 
 
 def test_emits_on_the_method_of_a_view_class_is_right(app: Quart, realtime: Realtime) -> None:
@@ -341,4 +341,4 @@ def test_emits_on_a_function_that_views_call_is_right(app: Quart, realtime: Real
     @realtime.emits("created")
     async def create() -> None: ...
 
-    assert resolve(app, realtime._registry) == {}
+    assert resolved(app, realtime) == {}

@@ -1,0 +1,88 @@
+"""What must be right before an app serves: every check that is made at start-up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from quart import Quart
+
+from .auth import JWTAuthenticator
+from .errors import SetupError
+from .native import NativeHandler
+from .registry import Registry
+from .routes import Resolutions, resolve
+from .settings import Settings
+
+logger = logging.getLogger("quart_realtime")
+
+T = TypeVar("T")
+Natives = dict[tuple[str, str], NativeHandler]
+
+
+def check(
+    app: Quart, registry: Registry, settings: Settings, authenticator: JWTAuthenticator
+) -> tuple[Resolutions, Natives]:
+    """Check what was declared, against the app as it is when it starts.
+
+    Returns:
+        The handlers with their routes, and those without one ready to be called.
+
+    Raises:
+        SetupError: the app is put together wrongly. It lists every mistake.
+    """
+    problems: list[str] = []
+
+    def attempt(make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except SetupError as error:
+            problems.extend(error.problems)
+            return None
+
+    attempt(authenticator.check_setup)
+    attempt(lambda: _check_settings(app, settings))
+    resolved, unresolved = resolve(app, registry)
+    problems.extend(unresolved)
+    natives: Natives = {}
+    for key, item in resolved.items():
+        if item.route is None:
+            native = attempt(lambda handler=item.handler: NativeHandler(handler))  # type: ignore
+            if native is not None:
+                natives[key] = native
+    problems.extend(registry.unheard_listeners())
+    problems.extend(registry.unreadable_rooms())
+    problems.extend(registry.uncallable_hooks())
+    problems.extend(_roomless_events(registry, settings))
+    if problems:
+        raise SetupError(*problems)
+    if natives:
+        logger.info(
+            "these handlers have no route, and no guard but the login: %s",
+            ", ".join(resolved[key].handler.name for key in natives),
+        )
+    return resolved, natives
+
+
+def _check_settings(app: Quart, settings: Settings) -> None:
+    if Settings.from_config(app.config) != settings:
+        raise SetupError(
+            "QUART_REALTIME_… was changed after Realtime(app), which had read it: set it before, "
+            "or call realtime.init_app(app) after."
+        )
+
+
+def _roomless_events(registry: Registry, settings: Settings) -> Iterator[str]:
+    """Complain of events for everyone where that is forbidden, and else list them in the log."""
+    names = registry.events_for_everyone()
+    if settings.require_room:
+        for name in names:
+            yield (
+                f'emits("{name}") says no room, and QUART_REALTIME_REQUIRE_ROOM is set: write '
+                "room=… there or in realtime.event(…)."
+            )
+    elif names:
+        logger.warning(
+            "these events say no room and go to everyone who is logged in: %s", ", ".join(names)
+        )
