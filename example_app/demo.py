@@ -32,8 +32,7 @@ class ServerFailed(Exception):
 async def running_server(*options: str, **environment: str) -> AsyncIterator[str]:
     """Run the chat on a free port with a database of its own, and return its address.
 
-    *options* are Hypercorn's. Clients must have gone at the end: from Python 3.12 on, Hypercorn
-    waits for open websockets for ever, and is killed then.
+    *options* are Hypercorn's.
     """
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = {

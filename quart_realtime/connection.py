@@ -61,6 +61,7 @@ class Services(RoomRules, Protocol):
     settings: Settings
     hub: Hub
     limiter: RateLimiter
+    draining: bool
 
     async def authenticate(self, token: str) -> Identity:
         """Return whose *token* it is, or raise TokenRefused."""
@@ -190,6 +191,13 @@ class Connection:
         """Close, so that the client resumes from its positions."""
         self._come_back(CloseCode.RESYNC, "events were lost")
 
+    def drain(self) -> None:
+        """Answer what is in flight, and then close, so that the client comes back elsewhere."""
+        if self._phase is State.CONNECTING:
+            self.restart()
+        else:
+            self._jobs.finish(self.restart)
+
     def restart(self) -> None:
         """Close, so that the client comes back to whoever serves next."""
         self._come_back(CloseCode.RESTART, "the server is stopping")
@@ -207,10 +215,12 @@ class Connection:
     async def run(self, receive: Receive) -> None:
         """Live from the accepted handshake to the end."""
         await self._transport.accept(self.handshake.subprotocol)
+        if self._services.draining:
+            self._come_back(CloseCode.TRY_LATER, "the server is stopping")
         self._check_time()
         try:
             async with asyncio.timeout(None) as self._reading:
-                if self.handshake.token is not None:
+                if self.handshake.token is not None and self._phase is State.CONNECTING:
                     await self._log_in(self.handshake.token, None)
                 while True:
                     event = await receive()
@@ -353,7 +363,7 @@ class Connection:
             self._jobs.offer(frame_id, work)
         except RateLimited as error:
             self._limited(frame_id, error)
-        except Conflict as error:
+        except (Conflict, Unavailable) as error:
             self._send_error(frame_id, error)
 
     async def _request(self, request: Request) -> None:

@@ -364,6 +364,15 @@ class Realtime:
         """
         return await self._runtime().presence(room)
 
+    async def drain(self) -> None:
+        """Take no more connections in this process, and send away those there are.
+
+        Each is told to come back within ``QUART_REALTIME_RETRY_AFTER`` seconds when its requests
+        in flight are answered. It returns when all have gone, or after
+        ``QUART_REALTIME_DRAIN_TIMEOUT``. Hypercorn's stopping is noticed without it.
+        """
+        await self._runtime().drain()
+
     def _runtime(self) -> Runtime:
         if has_app_context():
             runtime = current_app.extensions.get(EXTENSION)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from attrs import define, field
 
-from .errors import Conflict, InternalError, RateLimited, RealtimeError
+from .errors import Conflict, InternalError, RateLimited, RealtimeError, Unavailable
 from .limits import Slots
 
 logger = logging.getLogger("quart_realtime")
@@ -55,6 +55,8 @@ class Jobs:
         self._spawn = spawn
         self._send_error = send_error
         self._ids: set[str] = set()
+        self._when_idle: list[Callable[[], None]] = []
+        self._closed = False
 
     def offer(self, job_id: str, work: Callable[[], Awaitable[None]]) -> None:
         """Have *work* done, in its turn and in a context of its own.
@@ -62,7 +64,10 @@ class Jobs:
         Raises:
             Conflict: a job of that id is in flight.
             RateLimited: too many wait already.
+            Unavailable: no more are taken.
         """
+        if self._closed:
+            raise Unavailable("the server is stopping: try again in a moment")
         if job_id in self._ids:
             raise Conflict("a request with this id is in flight")
 
@@ -74,6 +79,14 @@ class Jobs:
         if not self._slots.offer(start):
             self._ids.discard(job_id)
             raise RateLimited(RETRY_AFTER)
+
+    def finish(self, call: Callable[[], None]) -> None:
+        """Take no more jobs, and call *call* when those in flight have been answered."""
+        self._closed = True
+        if self._ids:
+            self._when_idle.append(call)
+        else:
+            call()
 
     def after_this(self, call: Callable[[], None]) -> None:
         """Call *call* when the job whose code this is has been answered; at once outside of one."""
@@ -99,6 +112,8 @@ class Jobs:
             self._slots.done()
             for call in job.after:
                 call()
+            while self._when_idle and not self._ids:
+                self._when_idle.pop()()
 
     def clear(self) -> None:
         """Forget the jobs that wait; those that run go on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
-from .servers import ASGITransport, Receive, Send
+from .servers import ASGITransport, Receive, Send, StopSignal, stop_signal
 from .settings import Settings
 from .startup import check
 
@@ -56,6 +56,9 @@ class Runtime:
         self._dispatcher: Dispatcher | None = None
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.draining = False
+        self._gone = asyncio.Condition()
+        self._stop_watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
 
@@ -77,6 +80,7 @@ class Runtime:
                 return
             resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
             await self.hub.start()
+            self.draining = False
             self._dispatcher = Dispatcher(
                 self.app,
                 resolved,
@@ -98,8 +102,10 @@ class Runtime:
         """Send all clients away to come back, and end what runs."""
         if not self.started:
             return
-        for connection in list(self._connections):
-            connection.restart()
+        await self.drain()
+        if self._stop_watch is not None:
+            self._stop_watch.cancel()
+            self._stop_watch = None
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self.settings.drain_timeout)
             for task in late:
@@ -112,6 +118,32 @@ class Runtime:
         self._dispatcher = None
         self._stopped = True
 
+    async def drain(self) -> None:
+        """Take no more connections, and send away those there are, each when it is answered.
+
+        It returns when all have gone, or ``QUART_REALTIME_DRAIN_TIMEOUT`` is over.
+        """
+        self.draining = True
+        for connection in list(self._connections):
+            connection.drain()
+        async with self._gone:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.drain_timeout):
+                    await self._gone.wait_for(lambda: not self._connections)
+        for connection in list(self._connections):
+            connection.restart()
+
+    def _watch_server(self, send: Send) -> None:
+        """Drain as soon as the server begins to stop, where it can be known."""
+        signal = None if self._stop_watch is not None else stop_signal(send)
+        if signal is not None:
+            self._stop_watch = asyncio.get_running_loop().create_task(self._drain_on(signal))
+
+    async def _drain_on(self, signal: StopSignal) -> None:
+        await signal.wait()
+        logger.info("the server is stopping: sending %d clients away", len(self._connections))
+        await self.drain()
+
     def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
         """Run *work* in a task that the app owns, so that it outlives the connection."""
         task = asyncio.get_running_loop().create_task(work, context=context)
@@ -121,12 +153,16 @@ class Runtime:
     async def serve(self, handshake: Handshake, receive: Receive, send: Send) -> None:
         """Live one connection's life, outside of Quart's contexts."""
         await self._ensure_started()
+        self._watch_server(send)
         connection = Connection(self, ASGITransport(send), handshake)
         self._connections.add(connection)
         try:
             await connection.run(receive)
         finally:
             self._connections.discard(connection)
+            if self.draining:
+                async with self._gone:
+                    self._gone.notify_all()
 
     def connections(self, room: str | None = None) -> list[Connection]:
         """Return this process's connections that are logged in, or those in *room*."""

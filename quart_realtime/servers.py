@@ -16,6 +16,30 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+
+class StopSignal(Protocol):
+    """What tells that the server has begun to stop."""
+
+    async def wait(self) -> Any:
+        """Return when it has."""
+
+
+def stop_signal(send: Send) -> StopSignal | None:
+    """Return what tells that the server under *send* has begun to stop.
+
+    Hypercorn tells nobody, and from Python 3.12 on waits for open sockets for ever. But the object
+    that its ``send`` belongs to has the event that its worker sets first.
+
+    Returns:
+        None on a server that isn't known, or where its ``send`` is wrapped.
+    """
+    stream = getattr(send, "__self__", None)
+    if not type(stream).__module__.startswith("hypercorn."):
+        return None
+    terminated = getattr(getattr(stream, "context", None), "terminated", None)
+    return terminated if callable(getattr(terminated, "wait", None)) else None
+
+
 FLUSH_TIMEOUT = 5.0
 """For how many seconds a close waits for what is still to be written."""
 

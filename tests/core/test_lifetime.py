@@ -274,3 +274,58 @@ async def test_ordinary_websockets_of_the_app_work_as_before(app: Quart) -> None
     async with app.test_client().websocket("/echo") as socket:
         await socket.send("hello")
         assert await asyncio.wait_for(socket.receive(), 2) == "hello"
+
+
+async def test_draining_answers_what_is_in_flight_and_takes_nothing_new() -> None:
+    app = make_app(MAX_REQUESTS=1)
+    realtime = Realtime(app)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    @realtime.handler("work", "do")
+    async def work(n: int) -> int:
+        begun.set()
+        await finish.wait()
+        return n
+
+    def ask(number: int) -> dict[str, Any]:
+        payload = {"action": "do", "n": number}
+        return {"type": "request", "id": str(number), "resource": "work", "payload": payload}
+
+    async with (
+        realtime_client(app, user_id="ana") as busy,
+        realtime_client(app, user_id="luis") as idle,
+    ):
+        await busy.send(ask(1))
+        await busy.send(ask(2))
+        await asyncio.wait_for(begun.wait(), 2)
+        draining = asyncio.create_task(realtime.drain())
+        assert await idle.wait_closed() == CloseCode.RESTART
+        await busy.send(ask(3))
+        assert (await busy.receive("error"))["payload"]["code"] == "unavailable"
+        token = await app.extensions["QUART_REALTIME"].authenticator.issue("eva")
+        async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{token}"]) as late:
+            closing = (await late.receive("closing"))["payload"]
+            assert closing == {"code": "try_later", "reconnect": True, "retry_after_ms": 5000}
+            assert await late.wait_closed() == CloseCode.TRY_LATER
+        finish.set()
+        answers = [await busy.receive("response") for _ in range(2)]
+        assert [answer["payload"] for answer in answers] == [1, 2]
+        assert await busy.wait_closed() == CloseCode.RESTART
+        await asyncio.wait_for(draining, 5)
+
+
+async def test_draining_waits_no_longer_than_it_may() -> None:
+    app = make_app(DRAIN_TIMEOUT=0.1)
+    realtime = Realtime(app)
+
+    @realtime.handler("work", "do")
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with realtime_client(app, user_id="ana") as ana:
+        frame = {"type": "request", "id": "1", "resource": "work", "payload": {"action": "do"}}
+        await ana.send(frame)
+        await ana.send({"type": "ping"})
+        await ana.receive("pong")
+        await asyncio.wait_for(realtime.drain(), 5)
+        assert await ana.wait_closed() == CloseCode.RESTART

@@ -85,3 +85,9 @@ async def publish(name: str, first: int, last: int) -> Any:
 
 proxied = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1)
 """The app as it is served behind a proxy that ends TLS."""
+
+
+@realtime.handler("slow", "wait")
+async def wait(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "done"

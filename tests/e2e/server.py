@@ -22,12 +22,16 @@ RUNNING = re.compile(r"Running on http://127\.0\.0\.1:(\d+)")
 class Server:
     """A hypercorn process that serves one of the apps of these tests."""
 
-    def __init__(self, app: str, directory: Path = ROOT, **settings: Any) -> None:
+    def __init__(self, app: str, directory: Path = ROOT, workers: int = 1, **settings: Any) -> None:
         self.port = 0
         self.log: list[str] = []
         self._running = threading.Event()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hypercorn", "--bind", "127.0.0.1:0", app],
+            [
+                *(sys.executable, "-m", "hypercorn"),
+                *("--bind", "127.0.0.1:0", "--workers", str(workers)),
+                app,
+            ],
             cwd=directory,
             env={**os.environ, "TEST_SETTINGS": json.dumps(settings)},
             stderr=subprocess.PIPE,
@@ -60,10 +64,10 @@ class Server:
         self._running.set()
 
     def stop(self) -> None:
-        """End the process, by force where it hangs: Hypercorn does while a websocket is open."""
+        """End the process, by force if it doesn't end by itself."""
         self.process.terminate()
         try:
-            self.process.wait(2)
+            self.process.wait(15)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -86,7 +90,7 @@ class Proxy:
     """Passes TCP connections on to a port, and cuts them when the test says so."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -98,7 +102,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
