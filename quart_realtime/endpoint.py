@@ -11,6 +11,7 @@ from quart import Blueprint, Quart, abort, websocket
 from .errors import SetupError
 from .handshake import Handshake, origin_is_allowed
 from .runtime import Runtime
+from .settings import BLUEPRINT
 
 logger = logging.getLogger("quart_realtime")
 
@@ -37,7 +38,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     Its view decides whether there is to be a connection; Quart's routing and hooks hold for that.
     The connection itself is lived outside of Quart's contexts, see :func:`handing_over`.
     """
-    blueprint = Blueprint("quart_realtime", __name__)
+    blueprint = Blueprint(BLUEPRINT, __name__)
 
     async def connect() -> None:
         if not origin_is_allowed(websocket, runtime.settings.allowed_origins):
@@ -59,7 +60,7 @@ def check_endpoint(app: Quart) -> None:
     """Raise SetupError where something else stands in the websocket's place."""
     url = runtime_of(app).settings.url
     rules = [rule for rule in app.url_map.iter_rules() if rule.websocket and rule.rule == url]
-    others = [rule.endpoint for rule in rules if not rule.endpoint.startswith("quart_realtime.")]
+    others = [rule.endpoint for rule in rules if not rule.endpoint.startswith(f"{BLUEPRINT}.")]
     if others:
         raise SetupError(
             f"The app has a websocket of its own at {url}, {others[0]!r}: give one of the two "

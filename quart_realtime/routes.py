@@ -56,14 +56,14 @@ def resolve(app: Quart, registry: Registry) -> tuple[Resolutions, list[str]]:
         for endpoint, view in app.view_functions.items()
     }
     views = {endpoint: view for endpoint, view in views.items() if view.rules}
-    strangers = wrappers.strangers(app)
+    elsewhere = wrappers.Elsewhere(app)
     problems: list[str] = []
     resolved: Resolutions = {}
     for key, handler in registry.handlers.items():
         try:
             route = _route_of(handler, views)
             native = route is None and handler.endpoint is not False
-            owner = wrappers.owner(strangers, handler.function) if native else None
+            owner = elsewhere.owner(handler.function) if native else None
         except SetupError as error:
             problems.extend(error.problems)
         else:
@@ -131,11 +131,11 @@ class _View:
 
     def holds(self, function: AnyFunction) -> bool:
         """Tell whether *function* is to be found in it in any way, a call of it included."""
-        return wrappers.holds(self.function, function, beyond=(Registry,))
+        return wrappers.holds(self.function, function)
 
     def keeps(self, wrapper: AnyFunction) -> bool:
         """Tell whether this very *wrapper* is somewhere in it."""
-        return wrappers.keeps(self.function, wrapper, beyond=(Registry,))
+        return wrappers.keeps(self.function, wrapper)
 
 
 def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
@@ -335,10 +335,7 @@ def _emissions_that_never_run(
     """Complain of emissions that stand outside of what the app runs."""
     native = [item.handler.function for item in resolved if item.route is None]
     for emission in registry.emissions:
-        if any(
-            wrappers.keeps(view.function, emission.wrapper, beyond=(Registry,))
-            for view in views.values()
-        ):
+        if any(wrappers.keeps(view.function, emission.wrapper) for view in views.values()):
             continue
         if any(_within(emission.wrapper, function) for function in native):
             continue

@@ -15,6 +15,8 @@ from limits import parse_many
 from .errors import SetupError
 
 PREFIX = "QUART_REALTIME_"
+BLUEPRINT = "quart_realtime"
+"""The name of the blueprint that the websocket is registered by."""
 
 
 def _positive(settings: Settings, attribute: Attribute[Any], value: Any) -> None:

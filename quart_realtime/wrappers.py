@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from functools import cached_property, partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -13,10 +13,11 @@ from quart import Blueprint, Quart
 from quart.views import View
 from werkzeug.local import LocalProxy
 
-AnyFunction = Callable[..., Any]
+from .registry import AnyFunction, Registry
+from .settings import BLUEPRINT
 
 # Whatever reaches these reaches everything, and wraps none of it.
-_CROSSROADS = (Quart, Blueprint, ModuleType, LocalProxy, logging.Logger)
+_CROSSROADS = (Quart, Blueprint, Registry, ModuleType, LocalProxy, logging.Logger)
 _DEPTH = 5
 """Through how many objects a function may be kept: a cell, an object, its dictionary, a list."""
 
@@ -44,31 +45,30 @@ def runs(outer: Any, inner: Any) -> bool:
     return any(layer is below[0] for layer in above) or any(layer is above[0] for layer in below)
 
 
-def keeps(view: Any, wrapper: AnyFunction, *, beyond: tuple[type, ...] = ()) -> bool:
+def keeps(view: Any, wrapper: AnyFunction) -> bool:
     """Tell whether *view* has this very *wrapper* in it; what that wraps doesn't count."""
-    return any(found is wrapper for found in _inside(view, _CROSSROADS + beyond))
+    return any(found is wrapper for found in _inside(view))
 
 
-def holds(view: Any, function: AnyFunction, *, beyond: tuple[type, ...] = ()) -> bool:
+def holds(view: Any, function: AnyFunction) -> bool:
     """Tell whether *view* has *function* in it in any way, hidden or merely called.
 
     Args:
         view: Where to look: in what it wraps, closes over and has as defaults, in objects and
             containers that it reaches through these, and in the methods of a view class.
         function: What to look for, or anything that it wraps.
-        beyond: Types of objects that aren't looked into.
     """
     wanted = {id(layer) for layer in layers(function)}
-    return any(id(found) in wanted for found in _inside(view, _CROSSROADS + beyond))
+    return any(id(found) in wanted for found in _inside(view))
 
 
-def _inside(function: Any, beyond: tuple[type, ...]) -> Iterator[Any]:
+def _inside(function: Any) -> Iterator[Any]:
     seen: set[int] = set()
     waiting: list[tuple[Any, int]] = [(function, 0)]
     while waiting:
         current, depth = waiting.pop()
         # By type() alone: isinstance() would ask a proxy for what it stands for.
-        if id(current) in seen or issubclass(type(current), beyond):
+        if id(current) in seen or issubclass(type(current), _CROSSROADS):
             continue
         if isinstance(current, type) and not issubclass(current, View):
             continue
@@ -92,22 +92,39 @@ def _parts(function: FunctionType) -> Iterator[Any]:
             continue
 
 
-def strangers(app: Quart) -> list[Blueprint | Quart]:
-    """Return the blueprints and apps of this process that are no part of *app*."""
-    own = {id(app), *map(id, app.blueprints.values())}
+def _views_of(app: Quart) -> list[AnyFunction]:
+    """Return an app's views but for our own, which reaches every handler and wraps none."""
     return [
-        thing
-        for thing in gc.get_objects()
-        if issubclass(type(thing), (Blueprint, Quart)) and id(thing) not in own
+        view
+        for endpoint, view in app.view_functions.items()
+        if not endpoint.startswith(f"{BLUEPRINT}.")
     ]
 
 
-def owner(candidates: list[Blueprint | Quart], function: AnyFunction) -> str | None:
-    """Name the one of *candidates* that has *function* in a view, None where none has."""
-    for candidate in candidates:
-        if isinstance(candidate, Quart):
-            if any(runs(view, function) for view in candidate.view_functions.values()):
-                return f"the app {candidate.name!r}"
-        elif any(holds(deferred, function) for deferred in candidate.deferred_functions):
-            return f"the blueprint {candidate.name!r}"
-    return None
+class Elsewhere:
+    """The views of blueprints and apps of this process that are no part of *app*."""
+
+    def __init__(self, app: Quart) -> None:
+        self._app = app
+
+    @cached_property
+    def _places(self) -> list[tuple[str, set[int]]]:
+        own = {id(self._app), *map(id, self._app.blueprints.values())}
+        places = []
+        for thing in gc.get_objects():
+            kind = type(thing)
+            if not issubclass(kind, (Blueprint, Quart)) or id(thing) in own:
+                continue
+            if issubclass(kind, Quart):
+                label, views = f"the app {thing.name!r}", _views_of(thing)
+            elif thing.name != BLUEPRINT:
+                label, views = f"the blueprint {thing.name!r}", thing.deferred_functions
+            else:
+                continue
+            places.append((label, {id(found) for view in views for found in _inside(view)}))
+        return places
+
+    def owner(self, function: AnyFunction) -> str | None:
+        """Name the one that has *function* in a view, None where none has."""
+        wanted = {id(layer) for layer in layers(function)}
+        return next((label for label, inside in self._places if inside & wanted), None)

@@ -634,6 +634,10 @@ async def test_one_realtime_serves_two_apps_and_keeps_them_apart() -> None:
     async def join(connection: Connection) -> None:
         await connection.join("board")
 
+    @realtime.handler("users", "whoami")
+    async def whoami() -> str | None:
+        return current_connection.user_id
+
     first, second = make_app(), make_app()
     realtime.init_app(first)
     realtime.init_app(second)
@@ -647,6 +651,8 @@ async def test_one_realtime_serves_two_apps_and_keeps_them_apart() -> None:
             await realtime.notify("said", {}, room="board")
         await ana.expect("said")
         await other.expect_none("said")
+        for client in (ana, other):
+            assert await client.request("users", "whoami") == "ana"
 
 
 async def test_a_realtime_without_an_app_says_what_to_call() -> None:
