@@ -156,6 +156,7 @@ class _Room:
         self.events: deque[tuple[float, Event]] = deque()
 
     def append(self, event: Event, history: HistoryPolicy, now: float) -> Event:
+        """Number *event*, and keep it as *history* says."""
         self.offset += 1
         event = evolve(event, offset=self.offset, epoch=self.epoch)
         self.events.append((now + history.ttl, event))

@@ -26,13 +26,13 @@ from .frames import Answer, Frame
 from .handshake import Handshake
 from .heartbeat import Heartbeat
 from .hub import Entry, Hub, rooms_of_login
+from .inbox import Inbox, Refusal
 from .jobs import Jobs
 from .limits import RateLimiter
 from .models import dump
 from .protocol import (
     Auth,
     CloseCode,
-    MalformedFrame,
     Message,
     Ping,
     Pong,
@@ -49,8 +49,6 @@ logger = logging.getLogger("quart_realtime")
 
 CLOSE_GRACE = 2.0
 """For how many seconds a client may take to answer a close."""
-MALFORMED_FRAMES = 10
-"""How many malformed messages a connection may send on end."""
 MAX_REASON_BYTES = 123
 """What a close frame has room for (RFC 6455, section 5.5)."""
 
@@ -115,7 +113,7 @@ class Connection:
         self._subscriptions = Subscriptions(
             self, services.hub, services, self._settings.send_buffer // 2
         )
-        self._malformed = 0
+        self._inbox = Inbox(self.id, services.limiter, self._settings.max_message_size)
         self._alarm: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._heartbeat = Heartbeat(self._settings, self._loop.time())
@@ -301,43 +299,18 @@ class Connection:
         self._heartbeat.heard(self._loop.time())
         if self._phase is State.CLOSING:
             return
-        text = event.get("text")
-        if text is None:
-            self._close_soon(CloseCode.PROTOCOL_ERROR, "send text frames, not binary ones")
-            return
-        if _is_longer(text, self._settings.max_message_size):
-            limit = self._settings.max_message_size
-            self._close_soon(CloseCode.MESSAGE_TOO_BIG, f"at most {limit} bytes a message")
-            return
         try:
-            self._services.limiter.check_message(self.id)
-            message = protocol.decode(text)
-        except RateLimited as error:
-            self._refuse(text, error)
-        except MalformedFrame as error:
-            self._send_error(error.id, error)
-            self._malformed += 1
-            if self._malformed >= MALFORMED_FRAMES:
-                self._close_soon(CloseCode.PROTOCOL_ERROR, "too many malformed messages")
+            message = self._inbox.read(event, self._phase)
+        except Refusal as refusal:
+            self._refuse(refusal)
         else:
-            self._malformed = 0
-            if type(message) not in protocol.TRANSITIONS[self._phase]:
-                self._send_error(message.id, Unauthorized())
-            else:
-                await self._handle(message)
+            await self._handle(message)
 
-    def _refuse(self, text: str, error: RateLimited) -> None:
-        """Answer a message that is over the limit, and close on a client that goes on."""
-        try:
-            frame_id = protocol.decode(text).id
-        except MalformedFrame as malformed:
-            frame_id = malformed.id
-        self._limited(frame_id, error)
-
-    def _limited(self, frame_id: str | None, error: RateLimited) -> None:
-        self._send_error(frame_id, error)
-        if not self._services.limiter.strike(self.id):
-            self._close_soon(CloseCode.RATE_LIMITED, "too many messages")
+    def _refuse(self, refusal: Refusal) -> None:
+        if refusal.error is not None:
+            self._send_error(refusal.frame_id, refusal.error)
+        if refusal.code is not None:
+            self._close_soon(refusal.code, refusal.reason)
 
     async def _handle(self, message: Message) -> None:
         match message:
@@ -362,7 +335,7 @@ class Connection:
         try:
             self._jobs.offer(frame_id, work)
         except RateLimited as error:
-            self._limited(frame_id, error)
+            self._refuse(self._inbox.limited(frame_id, error))
         except (Conflict, Unavailable) as error:
             self._send_error(frame_id, error)
 
@@ -501,10 +474,3 @@ class Connection:
         self._answer(frames.PING)
         if self._phase is State.OPEN and self._services.token_may_be_revoked():
             self._services.spawn(self.check_token())
-
-
-def _is_longer(text: str, limit: int) -> bool:
-    """Tell whether *text* is over *limit* bytes, without encoding it where that is plain."""
-    if len(text) > limit:
-        return True
-    return 4 * len(text) > limit and len(text.encode(errors="surrogatepass")) > limit

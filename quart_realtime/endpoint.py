@@ -41,6 +41,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     blueprint = Blueprint(BLUEPRINT, __name__)
 
     async def connect() -> None:
+        """Refuse a foreign page, and leave the rest to the connection."""
         if not origin_is_allowed(websocket, runtime.settings.allowed_origins):
             logger.warning(
                 "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "

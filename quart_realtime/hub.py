@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from attrs import define, evolve
 
 from .broker import Broker, Presence, Recovery
-from .errors import RealtimeError
+from .errors import RealtimeError, RoomForbidden
 from .frames import Frame, event_frame, skipped_frame
 from .models import dump
 from .protocol import (
@@ -68,6 +68,7 @@ class _Member:
     present: bool = False
 
     def deliver(self, event: Event, frame: Frame) -> None:
+        """Pass *event* on, or hold it back; *frame* is the event, encoded."""
         if self.held is None:
             self._tell(event, frame)
         elif len(self.held) < HELD_EVENTS:
@@ -184,6 +185,7 @@ class Hub:
 
         Raises:
             BrokerUnavailable: nothing has changed then.
+            RoomForbidden: it was put out meanwhile.
 
         """
         room = position.room
@@ -205,6 +207,9 @@ class Hub:
             await self.leave(subscriber, room)
         if self._rooms.get(room, {}).get(subscriber.id) is not member:
             await self._vanish(room, member)
+            if subscriber.id in self._subscribers:
+                # Put out while it was let in: saying that it is in would leave its client deaf.
+                raise RoomForbidden(room)
         recovery = evolve(
             recovery,
             events=tuple(event for event in recovery.events if event.exclude != subscriber.id),
@@ -222,9 +227,8 @@ class Hub:
                 await self.broker.subscribe(room)
                 members = self._rooms[room] = {}
             user_id = self._user_ids.get(subscriber.id)
-            member = members[subscriber.id] = _Member(subscriber, user_id)
             subscriber.rooms.add(room)
-            return member
+            return members.setdefault(subscriber.id, _Member(subscriber, user_id))
 
     async def leave(self, subscriber: Subscriber, room: str) -> bool:
         """Take *subscriber* out of *room*; False when it wasn't in there."""

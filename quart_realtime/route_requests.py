@@ -60,6 +60,7 @@ class RouteCaller:
     def __init__(self, app: Quart, authenticator: JWTAuthenticator) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._urls = app.url_map.bind("localhost")
 
     async def call(self, connection: Connection, route: Route, payload: dict[str, Any]) -> bytes:
         """Have the app handle *payload* as a request to *route*.
@@ -118,12 +119,11 @@ class RouteCaller:
         }
         if wrong:
             raise InvalidPayload(wrong)
-        adapter = self._app.url_map.bind("localhost")
         try:
             self._convert(route, values)
-            url = adapter.build(route.endpoint, values, route.method, append_unknown=False)
+            url = self._urls.build(route.endpoint, values, route.method, append_unknown=False)
             path = unquote(urlsplit(url).path)
-            rule, _ = adapter.match(path, route.method, return_rule=True)
+            rule, _ = self._urls.match(path, route.method, return_rule=True)
         except BuildError:
             missing = sorted(route.arguments - set(values))
             raise InvalidPayload(dict.fromkeys(missing, "is missing")) from None

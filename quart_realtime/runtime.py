@@ -12,7 +12,7 @@ from typing import Any, cast
 from quart import Quart, current_app, has_app_context
 
 from .auth import Identity, JWTAuthenticator
-from .broker import Broker, MemoryBroker, Presence
+from .broker import MemoryBroker, Presence
 from .connection import Connection
 from .dispatch import Dispatcher
 from .errors import RoomForbidden, TokenRefused
@@ -50,7 +50,7 @@ class Runtime:
         self.authenticator = JWTAuthenticator(app)
         self.limiter = RateLimiter(settings.rate_limit)
         default = HistoryPolicy(settings.history_size, settings.history_ttl)
-        self.hub = Hub(_broker(settings), HistoryPolicies(registry, default))
+        self.hub = Hub(MemoryBroker(), HistoryPolicies(registry, default))
         self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
         self._dispatcher: Dispatcher | None = None
@@ -99,15 +99,21 @@ class Runtime:
         await self.start()
 
     async def stop(self) -> None:
-        """Send all clients away to come back, and end what runs."""
+        """Send all clients away to come back, and end what runs.
+
+        All of it takes ``QUART_REALTIME_DRAIN_TIMEOUT`` and a moment at most.
+        """
         if not self.started:
             return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.drain_timeout
         await self.drain()
         if self._stop_watch is not None:
             self._stop_watch.cancel()
             self._stop_watch = None
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self.settings.drain_timeout)
+            left = max(deadline - loop.time(), CANCEL_TIMEOUT)
+            _, late = await asyncio.wait(self._tasks, timeout=left)
             for task in late:
                 task.cancel()
             if late:
@@ -288,7 +294,3 @@ class Runtime:
         if self._dispatcher is None:
             raise RuntimeError("the app has stopped")
         return self._dispatcher
-
-
-def _broker(settings: Settings) -> Broker:
-    return MemoryBroker()

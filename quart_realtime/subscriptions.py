@@ -71,7 +71,10 @@ class Subscriptions:
             raise BadRequest(f"{room!r} can't name a room: write 1 to 256 printable characters")
         async with self._joining:
             if room not in self._subscriber.rooms:
-                entry = await self._join(Position(room))
+                try:
+                    entry = await self._join(Position(room))
+                except RoomForbidden:
+                    return  # The app's later word is that it leaves.
                 try:
                     place = await self._place(entry.recovery.position)
                 except BaseException:

@@ -343,11 +343,12 @@ async def test_a_disconnect_while_connecting_leaves_nothing_and_ends_the_connect
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = make(url=f"ws://127.0.0.1:{listener.getsockname()[1]}/")
         connecting = asyncio.create_task(client.connect())
-        await asyncio.sleep(0.05)
-        assert client.state is ConnectionState.CONNECTING
-        await within(client.disconnect())
-        with pytest.raises(Exception, match="not connected"):
-            await within(connecting)
+        accepted, _ = await within(asyncio.to_thread(listener.accept))
+        with accepted:
+            assert client.state is ConnectionState.CONNECTING
+            await within(client.disconnect())
+            with pytest.raises(Exception, match="not connected"):
+                await within(connecting)
         assert client.state is ConnectionState.DISCONNECTED
 
 

@@ -6,12 +6,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from attrs import fields
+from quart import Blueprint
+from quart_jwt_extended import get_jwt_identity
 
-from quart_realtime.protocol import CloseCode
+from quart_realtime import CloseCode, Realtime, current_connection
 from quart_realtime.settings import Settings
+from quart_realtime.testing import realtime_client
 
+from ..conftest import make_app
 from .server import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
@@ -39,6 +45,38 @@ def test_the_smallest_example_answers_and_tells(tmp_path: Path) -> None:
     assert eval(answer) == message
     assert event.startswith("new_message ")
     assert eval(event.removeprefix("new_message ")) == message
+
+
+async def test_what_it_shows_of_using_it_runs_as_it_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = make_app()
+    messages = Blueprint("messages", __name__)
+
+    @messages.get("/messages")
+    async def list_messages() -> dict[str, list[str]]:
+        return {"messages": []}
+
+    app.register_blueprint(messages)
+    shown: dict[str, Any] = {
+        "app": app,
+        "realtime": Realtime(app),
+        "messages": messages,
+        "Message": dict[str, str],
+        "current_connection": current_connection,
+        "get_jwt_identity": get_jwt_identity,
+    }
+    for block in blocks("python")[2:]:
+        exec(block, shown)
+    async with app.test_app():
+        await shown["test_a_message_is_told"]()
+        async with realtime_client(app, user_id="ana") as ana:
+            assert await ana.request("messages", "get_all") == {"messages": []}
+            await shown["tell_ana"]()
+            assert await ana.expect("typing") == {"conversation_id": "42"}
+            await shown["steer"]()
+            assert await ana.wait_closed() == CloseCode.DISCONNECTED
+    assert "new_message ('conversation:42',)" in capsys.readouterr().out
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

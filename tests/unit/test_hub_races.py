@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quart_realtime.broker import MemoryBroker, Recovery
-from quart_realtime.errors import BrokerUnavailable
+from quart_realtime.errors import BrokerUnavailable, RoomForbidden
 from quart_realtime.hub import HELD_EVENTS, Entry, Hub
 from quart_realtime.protocol import Event, HistoryPolicy, Position
 from quart_realtime.registry import HistoryPolicies, Registry
@@ -279,6 +279,24 @@ async def test_a_join_that_is_cancelled_leaves_no_ghost(method: str) -> None:
     assert joining.cancelled()
     assert hub.subscribers("room") == []
     assert ann.rooms == set()
+    assert await hub.present("room") == []
+
+
+@pytest.mark.parametrize("method", ["recover", "enter"])
+async def test_who_is_put_out_while_let_in_is_told_that_it_is_out(method: str) -> None:
+    broker = Gated(method, late=True)
+    hub = await running(broker)
+    ann = await arrive(hub, "a")
+    broker.closed = True
+    joining = asyncio.ensure_future(hub.join(ann, Position("room"), presence=True))
+    async with asyncio.timeout(BOUND):
+        await broker.reached.wait()
+        await hub.leave(ann, "room")
+        broker.gate.set()
+        with pytest.raises(RoomForbidden):
+            await joining
+    assert ann.rooms == set()
+    assert hub.subscribers("room") == []
     assert await hub.present("room") == []
 
 

@@ -22,6 +22,7 @@ SERVER = [
     "cookies",
     "auth",
     "limits",
+    "inbox",
     "jobs",
     "broker",
     "hub",
