@@ -91,3 +91,13 @@ proxied = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1)
 async def wait(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"
+
+
+runs: list[str] = []
+
+
+@realtime.handler("slow", "run")
+async def run(name: str, seconds: float) -> int:
+    runs.append(name)
+    await asyncio.sleep(seconds)
+    return runs.count(name)

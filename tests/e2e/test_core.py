@@ -342,3 +342,33 @@ async def test_behind_a_proxy_that_ends_tls_its_origin_is_the_apps_own(token: To
         with pytest.raises(InvalidStatus):
             async with opened(server, token("ana"), origin=server.url, **how):
                 pass
+
+
+async def test_a_request_that_is_sent_again_after_a_drop_has_run_once(
+    server: Server, token: Token
+) -> None:
+    async with proxying(server.port) as proxy:
+        url = f"ws://127.0.0.1:{proxy.port}/ws"
+        backoff = Backoff(base=0.01, ceiling=0.02)
+        async with connect(url, token=token("ana"), backoff=backoff) as client:
+            asking = asyncio.create_task(
+                client.request("slow", "run", name="paid", seconds=0.3, retry=True)
+            )
+            # Once this is answered, the request before it has reached the server too.
+            await client.request("who", "native", number="1")
+            proxy.cut()
+            assert await asyncio.wait_for(asking, 10) == 1
+            assert await client.request("slow", "run", name="paid", seconds=0) == 2
+
+
+async def test_who_is_silent_is_closed_and_who_answers_pings_is_not(token: Token) -> None:
+    with serving(APP, PING_INTERVAL=0.2, IDLE_TIMEOUT=1) as server:
+        async with (
+            connect(server.ws_url, token=token("luis")) as answering,
+            opened(server, token("ana")) as silent,
+        ):
+            before = answering.connection_id
+            assert (await read(silent)) == {"type": "ping"}
+            assert await close_code(silent) == 4003
+            assert (await answering.request("who", "native", number="1"))["number"] == "1"
+            assert answering.connection_id == before
