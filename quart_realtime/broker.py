@@ -237,9 +237,6 @@ class MemoryBroker(Broker):
             event = self._room(event.room, history).append(event, history, self._clock())
         if self._listener is not None and event.room in self._subscribed:
             self._listener.deliver(event)
-            # Nothing here waits, so a publisher in a loop would leave the sockets no turn to be
-            # written in, and their readers would look slow.
-            await asyncio.sleep(0)
         return event
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from typing import Any, Protocol
 from uuid import uuid4
@@ -41,14 +40,15 @@ from .protocol import (
     Subscribe,
     Unsubscribe,
 )
-from .servers import Receive, Transport
 from .settings import Settings
 from .subscriptions import RoomRules, Subscriptions
+from .transport import PATIENCE, Incoming, Transport
+from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
-CLOSE_GRACE = 2.0
-"""For how many seconds a client may take to answer a close."""
+HALF_DEAD_PATIENCE = 0.5
+"""For how many seconds a client that has missed its heartbeat may take to hear of it."""
 MAX_REASON_BYTES = 123
 """What a close frame has room for (RFC 6455, section 5.5)."""
 
@@ -59,6 +59,7 @@ class Services(RoomRules, Protocol):
     settings: Settings
     hub: Hub
     limiter: RateLimiter
+    wheel: TimerWheel
     draining: bool
 
     async def authenticate(self, token: str) -> Identity:
@@ -108,13 +109,12 @@ class Connection:
         self._greeting: list[tuple[dict[str, Any], Entry] | Frame] | None = None
         self._greeted = False
         self._close_code: int | None = None
-        self._reading: asyncio.Timeout | None = None
         self._jobs = Jobs(self._settings.max_requests, services.spawn, self._send_error)
         self._subscriptions = Subscriptions(
             self, services.hub, services, self._settings.send_buffer // 2
         )
         self._inbox = Inbox(self.id, services.limiter, self._settings.max_message_size)
-        self._alarm: asyncio.TimerHandle | None = None
+        self.alarm: int | None = None
         self._loop = asyncio.get_running_loop()
         self._heartbeat = Heartbeat(self._settings, self._loop.time())
 
@@ -210,34 +210,24 @@ class Connection:
 
     # Its life
 
-    async def run(self, receive: Receive) -> None:
+    async def run(self) -> None:
         """Live from the accepted handshake to the end."""
-        await self._transport.accept(self.handshake.subprotocol)
-        if self._services.draining:
-            self._come_back(CloseCode.TRY_LATER, "the server is stopping")
-        self._check_time()
         try:
-            async with asyncio.timeout(None) as self._reading:
-                if self.handshake.token is not None and self._phase is State.CONNECTING:
-                    await self._log_in(self.handshake.token, None)
-                while True:
-                    event = await receive()
-                    if event["type"] == "websocket.disconnect":
-                        self._close_code = self._close_code or event.get("code", 1005)
-                        break
-                    if event["type"] == "websocket.receive":
-                        await self._take(event)
-        except TimeoutError:
-            if self._reading is None or not self._reading.expired():
-                raise
-            # Closed by us, and the client took too long to answer: it ends all the same.
+            await self._transport.accept(self.handshake.subprotocol)
+            if self._services.draining:
+                self._come_back(CloseCode.TRY_LATER, "the server is stopping")
+            self.wake()
+            login = None
+            if self.handshake.token is not None and self._phase is State.CONNECTING:
+                login = self._log_in(self.handshake.token, None)
+            code = await self._transport.serve(self._take, login)
+            self._close_code = self._close_code or code
         finally:
             await self._end()
 
     async def _end(self) -> None:
         self._phase = State.CLOSING
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._services.wheel.cancel(self)
         self._jobs.clear()
         self._transport.abort()
         self._services.limiter.forget(self.id)
@@ -260,23 +250,20 @@ class Connection:
         self._close_code = code
         self._jobs.clear()
         logger.info("closing connection %s of %r: %s %s", self.id, self.user_id, int(code), reason)
-        self._transport.send(frames.closing_frame(code, retry_after_ms))
+        self._transport.send(frames.closing_frame(code, retry_after_ms), last=True)
         self._services.spawn(self._close(code, reason))
 
     async def _close(self, code: int, reason: str) -> None:
         text = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        await self._transport.close(int(code), text)
-        if self._reading is not None:
-            with suppress(RuntimeError):  # It may have ended by itself.
-                self._reading.reschedule(self._loop.time() + CLOSE_GRACE)
+        half_dead = code == CloseCode.HEARTBEAT_TIMEOUT
+        await self._transport.close(int(code), text, HALF_DEAD_PATIENCE if half_dead else PATIENCE)
+        if half_dead:
+            await asyncio.sleep(HALF_DEAD_PATIENCE)
+            self._transport.abort()
 
     def _send(self, frame: Frame) -> None:
-        waiting = self._transport.pending
-        # A frame that is larger than all of the buffer may go out alone.
-        if waiting and waiting + len(frame) > self._settings.send_buffer:
+        if not self._transport.send(frame):
             self._close_soon(CloseCode.SLOW_CONSUMER, "too much was waiting")
-            return
-        self._transport.send(frame)
 
     def _send_notice(self, kind: str, data: Any) -> None:
         frame = frames.event_frame(protocol.Event(kind, dump(data), protocol.EVERYONE))
@@ -294,17 +281,20 @@ class Connection:
 
     # What comes in
 
-    async def _take(self, event: dict[str, Any]) -> None:
-        """Take one message of the client, whatever it is."""
-        self._heartbeat.heard(self._loop.time())
+    def _take(self, incoming: Incoming) -> Awaitable[None] | None:
+        """Take what the client sends, whatever it is; return what the next has to wait for."""
         if self._phase is State.CLOSING:
-            return
+            return None
         try:
-            message = self._inbox.read(event, self._phase)
+            message = self._inbox.read(incoming, self._phase)
         except Refusal as refusal:
+            self._heartbeat.heard(self._loop.time())
             self._refuse(refusal)
-        else:
-            await self._handle(message)
+            return None
+        if message is None:
+            return None
+        self._heartbeat.heard(self._loop.time())
+        return self._handle(message)
 
     def _refuse(self, refusal: Refusal) -> None:
         if refusal.error is not None:
@@ -312,15 +302,15 @@ class Connection:
         if refusal.code is not None:
             self._close_soon(refusal.code, refusal.reason)
 
-    async def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message) -> Awaitable[None] | None:
         match message:
             case Ping():
                 self._send(frames.pong_frame(message.id))
             case Pong():
                 self._heartbeat.answered_ping()
             case Auth() if self._phase is State.CONNECTING:
-                # Awaited here, so that what the client sends next finds it logged in.
-                await self._log_in(message.token, message.id)
+                # Awaited before what the client sends next, which finds it logged in.
+                return self._log_in(message.token, message.id)
             case Auth():
                 self._offer(message.id, lambda: self._refresh(message))
             case Subscribe():
@@ -329,6 +319,7 @@ class Connection:
                 self._offer(message.id, lambda: self._unsubscribe(message))
             case Request():
                 self._offer(message.id, lambda: self._request(message))
+        return None
 
     def _offer(self, frame_id: str, work: Callable[[], Awaitable[None]]) -> None:
         """Have *work* answer *frame_id*, in its turn."""
@@ -415,7 +406,7 @@ class Connection:
     def _accept_token(self, identity: Identity) -> None:
         self.identity = identity
         self._heartbeat.logged_in(self._loop.time(), identity.remaining())
-        self._check_time()
+        self.wake()
 
     async def check_token(self) -> None:
         """Close where the token would no longer be accepted."""
@@ -455,10 +446,8 @@ class Connection:
 
     # Time
 
-    def _check_time(self) -> None:
+    def wake(self) -> None:
         """Do what is due by now, and set the alarm for what comes next."""
-        if self._alarm is not None:
-            self._alarm.cancel()
         if self._phase is State.CLOSING:
             return
         now = self._loop.time()
@@ -468,7 +457,7 @@ class Connection:
             return
         if self._heartbeat.wants_ping(now):
             self._ping()
-        self._alarm = self._loop.call_at(self._heartbeat.next_deadline(), self._check_time)
+        self._services.wheel.set(self, self._heartbeat.next_deadline())
 
     def _ping(self) -> None:
         self._answer(frames.PING)

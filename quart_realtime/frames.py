@@ -40,6 +40,19 @@ class Frame:
         """The frame's JSON text."""
         return self.data.decode()
 
+    @cached_property
+    def wire(self) -> bytes:
+        """The bytes on the wire: one final text frame, not masked (RFC 6455, section 5.2)."""
+        return _text_frame_header(len(self.data)) + self.data
+
+
+def _text_frame_header(length: int) -> bytes:
+    if length < 126:
+        return bytes((0x81, length))
+    if length < 1 << 16:
+        return b"\x81\x7e" + length.to_bytes(2)
+    return b"\x81\x7f" + length.to_bytes(8)
+
 
 def _frame(**envelope: Any) -> Frame:
     return Frame(_encoder.encode(envelope))

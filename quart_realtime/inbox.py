@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .errors import RateLimited, RealtimeError, Unauthorized
 from .limits import RateLimiter
 from .protocol import TRANSITIONS, CloseCode, MalformedFrame, Message, State, decode
+from .transport import Incoming, Signal
 
 MALFORMED_FRAMES = 10
 """How many malformed messages a connection may send on end."""
@@ -51,25 +50,26 @@ class Inbox:
         self._max_size = max_size
         self._malformed = 0
 
-    def read(self, event: dict[str, Any], phase: State) -> Message:
-        """Return the message that ASGI's *event* brings, for a connection in *phase*.
+    def read(self, incoming: Incoming, phase: State) -> Message | None:
+        """Return the message that came in, for a connection in *phase*; None where it is none.
 
         Raises:
             Refusal: it isn't to be acted upon.
         """
-        text = event.get("text")
-        if text is None:
+        if isinstance(incoming, bytes):
             reason = "send text frames, not binary ones"
             raise Refusal(code=CloseCode.PROTOCOL_ERROR, reason=reason)
-        if _is_longer(text, self._max_size):
+        if incoming is Signal.TOO_BIG or _is_longer(incoming, self._max_size):
             reason = f"at most {self._max_size} bytes a message"
             raise Refusal(code=CloseCode.MESSAGE_TOO_BIG, reason=reason)
         try:
             self._limiter.check_message(self._connection_id)
         except RateLimited as error:
-            raise self.limited(_id_of(text), error) from None
+            raise self.limited(_id_of(incoming), error) from None
+        if incoming is Signal.CONTROL:
+            return None
         try:
-            message = decode(text)
+            message = decode(incoming)
         except MalformedFrame as error:
             raise self._count_malformed(error) from None
         self._malformed = 0
@@ -91,15 +91,19 @@ class Inbox:
         return Refusal(error, error.id, CloseCode.PROTOCOL_ERROR, reason)
 
 
-def _id_of(text: str) -> str | None:
+def _id_of(incoming: str | Signal) -> str | None:
+    if not isinstance(incoming, str):
+        return None
     try:
-        return decode(text).id
+        return decode(incoming).id
     except MalformedFrame as error:
         return error.id
 
 
-def _is_longer(text: str, limit: int) -> bool:
+def _is_longer(text: str | Signal, limit: int) -> bool:
     """Tell whether *text* is over *limit* bytes, without encoding it where that is plain."""
+    if not isinstance(text, str):
+        return False
     if len(text) > limit:
         return True
     return 4 * len(text) > limit and len(text.encode(errors="surrogatepass")) > limit

@@ -18,18 +18,22 @@ from .dispatch import Dispatcher
 from .errors import RoomForbidden, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
-from .hub import Hub, user_room
+from .hub import Hub, Load, user_room
 from .limits import RateLimiter
 from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
-from .servers import ASGITransport, Receive, Send, StopSignal, stop_signal
+from .servers import StopSignal, Transports, stop_signal
 from .settings import Settings
 from .startup import check
+from .transport import Receive, Send
+from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
+DELIVERIES = 1 << 15
+"""After how many deliveries a publisher waits until they have been written."""
 CANCEL_TIMEOUT = 1.0
 """For how many seconds a task that was cancelled may take to end."""
 
@@ -57,6 +61,8 @@ class Runtime:
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
+        self.wheel = TimerWheel()
+        self._transports = Transports(settings)
         self._gone = asyncio.Condition()
         self._stop_watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -80,6 +86,9 @@ class Runtime:
                 return
             resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
             await self.hub.start()
+            # Anew: these hold to the event loop that they are used in.
+            self.wheel = TimerWheel()
+            self._transports = Transports(self.settings)
             self.draining = False
             self._dispatcher = Dispatcher(
                 self.app,
@@ -160,10 +169,10 @@ class Runtime:
         """Live one connection's life, outside of Quart's contexts."""
         await self._ensure_started()
         self._watch_server(send)
-        connection = Connection(self, ASGITransport(send), handshake)
+        connection = Connection(self, self._transports.make(receive, send), handshake)
         self._connections.add(connection)
         try:
-            await connection.run(receive)
+            await connection.run()
         finally:
             self._connections.discard(connection)
             if self.draining:
@@ -266,11 +275,23 @@ class Runtime:
         for room in rooms:
             event = Event(name, encoded, room, event_id, exclude=exclude)
             await self.hub.publish(event, history=history)
+            await self._let_catch_up()
         if rooms:
             notification = Notification(name, encoded, tuple(rooms))
             for record in self.recorders:
                 record(notification)
             await self._tell_listeners(notification)
+
+    async def _let_catch_up(self) -> None:
+        """Wait for the sockets where much has been delivered.
+
+        Else a publisher in a loop would leave them no turn to be written in: all their readers
+        would look slow, and the event loop would stall.
+        """
+        load = self.hub.load
+        if load.deliveries > DELIVERIES or load.size > self.settings.send_buffer // 4:
+            self.hub.load = Load()
+            await self._transports.catch_up()
 
     async def _tell_listeners(self, notification: Notification) -> None:
         listeners = self.registry.listeners.get(notification.type, ())

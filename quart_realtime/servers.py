@@ -1,20 +1,51 @@
-"""What we know of the ASGI server under us: how frames get to a socket, and how it ends."""
+"""What we know of the ASGI server under us: Hypercorn's fast lane, and how a server stops."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+import socket as sockets
+import struct
+from collections.abc import Awaitable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Protocol, cast
 
+from attrs import frozen
+from wsproto.connection import Connection as WSConnection
+from wsproto.connection import ConnectionState, ConnectionType
+from wsproto.events import (
+    CloseConnection,
+    Event,
+    Message,
+    Ping,
+    Pong,
+    TextMessage,
+)
+from wsproto.handshake import server_extensions_handshake
+from wsproto.utilities import LocalProtocolError
+
+from .deflate import BoundedDeflate
 from .frames import Frame
+from .settings import Settings
+from .transport import (
+    CLOSE_GRACE,
+    PATIENCE,
+    ASGITransport,
+    Incoming,
+    Receive,
+    Send,
+    Signal,
+    Take,
+    Transport,
+)
+from .turns import Flusher, Writers
 
 logger = logging.getLogger("quart_realtime")
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+KNOWN_HYPERCORNS = ("0.17.", "0.18.")
+"""The versions whose inside is known; others are served by plain ASGI."""
 
 
 class StopSignal(Protocol):
@@ -22,6 +53,41 @@ class StopSignal(Protocol):
 
     async def wait(self) -> Any:
         """Return when it has."""
+
+
+class Transports:
+    """Makes each socket's transport: Hypercorn's fast lane where it is known, plain ASGI elsewhere.
+
+    Args:
+        settings: The app's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._flusher = Flusher()
+        self._writers = Writers()
+        self._told: set[str] = set()
+
+    def make(self, receive: Receive, send: Send) -> Transport:
+        """Return the transport of the socket that *receive* and *send* belong to."""
+        if self._settings.fast_lane:
+            try:
+                inside = _inside_hypercorn(send)
+            except _Unfamiliar as error:
+                self._tell(str(error))
+            else:
+                return HypercornTransport(inside, receive, send, self._flusher, self._settings)
+        return ASGITransport(receive, send, self._writers, self._settings)
+
+    async def catch_up(self) -> None:
+        """Wait until all that sockets are owed has been written, as far as they take it."""
+        await self._flusher.catch_up()
+        await self._writers.catch_up()
+
+    def _tell(self, reason: str) -> None:
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.info("websockets are served by plain ASGI, without the fast lane: %s", reason)
 
 
 def stop_signal(send: Send) -> StopSignal | None:
@@ -40,95 +106,409 @@ def stop_signal(send: Send) -> StopSignal | None:
     return terminated if callable(getattr(terminated, "wait", None)) else None
 
 
-FLUSH_TIMEOUT = 5.0
-"""For how many seconds a close waits for what is still to be written."""
+class _Unfamiliar(Exception):
+    """The server under us isn't one that we know from the inside; the text says why."""
 
 
-class Transport(Protocol):
-    """A socket, as a connection writes to it."""
+@frozen
+class _Inside:
+    """The parts of Hypercorn that a websocket goes through, from the app's side to the network's.
 
-    @property
-    def pending(self) -> int:
-        """How many bytes wait to be written."""
-
-    async def accept(self, subprotocol: str | None) -> None:
-        """Complete the handshake, with the subprotocol chosen."""
-
-    def send(self, frame: Frame) -> None:
-        """Write *frame* after all that was sent before, without waiting for it."""
-
-    async def close(self, code: int, reason: str) -> None:
-        """Write what waits, for a bounded time, and then the close frame. Never raises."""
-
-    def abort(self) -> None:
-        """Drop what waits; nothing is written any more."""
-
-
-class ASGITransport:
-    """Plain ASGI, right on any server.
-
-    A task writes while there is something to write, and only then: an idle connection has none.
+    *stream* is its websocket, with wsproto's connection; *transport* is asyncio's.
     """
 
-    def __init__(self, send: Send) -> None:
+    stream: Any
+    transport: asyncio.Transport
+
+
+_PARTS = (
+    ("hypercorn.protocol.ws_stream", "WSStream"),
+    ("hypercorn.protocol.h11", "H11Protocol"),
+    ("hypercorn.asyncio.tcp_server", "TCPServer"),
+)
+
+
+def _inside_hypercorn(send: Send) -> _Inside:
+    """Go from Hypercorn's *send* down to the transport.
+
+    Raises:
+        _Unfamiliar: something on the way isn't as it is known.
+    """
+    part: Any = send
+    parts = []
+    for known in _PARTS:
+        part = getattr(part, "__self__", None)
+        kind = type(part).__module__, type(part).__qualname__
+        if kind != known:
+            raise _Unfamiliar(f"found {'.'.join(kind)} where {'.'.join(known)} was expected")
+        parts.append(part)
+        part = getattr(part, "send", None)
+    if not _hypercorn_version().startswith(KNOWN_HYPERCORNS):
+        raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} is not known")
+    stream, _, server = parts
+    transport: Any = getattr(getattr(server, "writer", None), "transport", None)
+    if not hasattr(transport, "set_protocol") or not hasattr(stream, "handshake"):
+        raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
+    return _Inside(stream, transport)
+
+
+@cache
+def _hypercorn_version() -> str:
+    return version("hypercorn")
+
+
+_RESET = struct.pack("ii", 1, 0)
+_CHUNK = 65_536
+"""How many bytes are joined for one write."""
+_CLOSED_BUDGET = 4 * 1_048_576
+"""How many bytes a client may go on to send after it was told that it is closed."""
+_MESSAGE_TOO_BIG = 1009
+_INTERNAL_ERROR = 1011
+
+
+class HypercornTransport(asyncio.Protocol):
+    """Hypercorn's fast lane: after the handshake the socket's bytes come here and go from here.
+
+    Hypercorn goes on to own the socket, and learns of its end. Between, its reader, its queue, its
+    lock and its task switches are left out: frames come encoded, and all that a socket is owed in a
+    turn of the event loop is one write. wsproto reads what comes, so that Hypercorn and this agree
+    on what state the websocket is in.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_deaf",
+        "_deflating",
+        "_ended",
+        "_flusher",
+        "_grace",
+        "_limit",
+        "_max_size",
+        "_owed",
+        "_parts",
+        "_peer_code",
+        "_queued",
+        "_receive",
+        "_replaced",
+        "_send",
+        "_size",
+        "_stream",
+        "_stuck",
+        "_surplus",
+        "_take",
+        "_transport",
+        "_waiting",
+        "_written",
+        "_ws",
+    )
+
+    def __init__(
+        self, inside: _Inside, receive: Receive, send: Send, flusher: Flusher, settings: Settings
+    ) -> None:
+        self._stream = inside.stream
+        self._transport = inside.transport
+        self._receive = receive
         self._send = send
-        self._frames: deque[Frame] = deque()
-        self._pending = 0
-        self._writer: asyncio.Task[None] | None = None
+        self._flusher = flusher
+        self._limit = settings.send_buffer
+        self._max_size = settings.max_message_size
+        self._deflating = settings.compression
+        self._ws: WSConnection | None = None
+        self._replaced: asyncio.BaseProtocol | None = None
+        self._take: Take | None = None
+        # Out: what waits to be written, and whether the kernel takes no more.
+        self._owed: list[bytes] = []
+        self._queued = 0
+        self._stuck = False
+        self._written: asyncio.Future[None] | None = None
+        # In: the parts of a message that isn't complete, and what its taker waits for.
+        self._parts: list[str | bytes] = []
+        self._size = 0
+        self._waiting: asyncio.Task[None] | None = None
+        self._peer_code: int | None = None
+        self._closing = False
+        # Whether wsproto has lost its place in what comes, and the count of what comes anyway.
+        self._deaf = False
+        self._surplus = 0
+        self._grace: asyncio.TimerHandle | None = None
         self._ended = False
+
+    # The handshake
+
+    async def accept(self, subprotocol: str | None) -> None:
+        """Complete the handshake, with the subprotocol chosen, and take the socket over."""
+        deflate = self._negotiate() if self._deflating else None
+        self._deflating = deflate is not None
+        if deflate is None:
+            self._stream.handshake.extensions = None
+        if self._transport.is_closing():
+            self._ended = True
+        else:
+            # Before the client can know: what it sends then comes here and nowhere else.
+            self._replaced = self._transport.get_protocol()
+            self._transport.set_protocol(self)
+            self._transport.pause_reading()
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        if deflate is not None:
+            self._stream.connection = WSConnection(ConnectionType.SERVER, [deflate])
+        self._ws = getattr(self._stream, "connection", None)
+        self._transport.set_write_buffer_limits(high=0)
+
+    def _negotiate(self) -> BoundedDeflate | None:
+        """Agree on compression as Hypercorn is going to, None where it isn't offered."""
+        deflate = BoundedDeflate(self._max_size)
+        try:
+            offers = self._stream.handshake.extensions or []
+            return deflate if server_extensions_handshake(offers, [deflate]) else None
+        except ValueError:
+            return None
+
+    # What goes out
 
     @property
     def pending(self) -> int:
         """How many bytes wait to be written."""
-        return self._pending
+        return self._queued + (self._transport.get_write_buffer_size() if self._stuck else 0)
 
-    async def accept(self, subprotocol: str | None) -> None:
-        """Complete the handshake, with the subprotocol chosen."""
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
-
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame, *, last: bool = False) -> bool:
         """Write *frame* after all that was sent before, without waiting for it."""
-        if self._ended:
-            return
-        self._frames.append(frame)
-        self._pending += len(frame)
-        if self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(self._write())
+        if self._closing:
+            return True
+        if self._queued > _CHUNK and not self._stuck:
+            self.flush()
+        if self._stuck and self.pending + len(frame) > self._limit and not last:
+            return False
+        self._owe(self._encoded(TextMessage(frame.text)) if self._deflating else frame.wire)
+        return True
 
-    async def _write(self) -> None:
+    def _encoded(self, event: Event) -> bytes:
+        """Encode what is this socket's alone; nothing where the state doesn't allow it."""
         try:
-            while self._frames:
-                frame = self._frames[0]
-                await self._send({"type": "websocket.send", "text": frame.text, "bytes": None})
-                if self._frames:  # abort() may have emptied it meanwhile.
-                    self._frames.popleft()
-                    self._pending -= len(frame)
-        except Exception:
-            # Each server raises errors of its own when the peer has gone; it says so by
-            # websocket.disconnect too, which ends the connection.
-            logger.debug("writing to a socket failed", exc_info=True)
-            self.abort()
+            return b"" if self._ws is None else bytes(self._ws.send(event))
+        except LocalProtocolError:
+            return b""
+
+    def _owe(self, wire: bytes) -> None:
+        if not self._owed and not self._stuck:
+            self._flusher.add(self)
+        self._owed.append(wire)
+        self._queued += len(wire)
+
+    def flush(self) -> None:
+        """Write what waits, in chunks, until the kernel takes no more."""
+        owed = self._owed
+        while owed and not self._stuck:
+            count, size = 0, 0
+            for wire in owed:
+                if count and size + len(wire) > _CHUNK:
+                    break
+                count += 1
+                size += len(wire)
+            data = owed[0] if count == 1 else b"".join(owed[:count])
+            del owed[:count]
+            self._queued -= size
+            self._transport.write(data)
+        if not owed and not self._stuck:
+            self._tell_written()
+
+    def pause_writing(self) -> None:
+        """Keep what comes from now on: the kernel takes no more."""
+        self._stuck = True
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._stuck = False
+        self.flush()
+
+    # What comes in
+
+    async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
+        """Hand each message to *take* until the socket has ended; return its close code."""
+        self._take = take
+        if first is not None:
+            self._wait_for(first)
+        else:
+            self._read_on()
+        try:
+            # Messages come by data_received; Hypercorn has none, but knows of the end.
+            while (event := await self._receive())["type"] != "websocket.disconnect":
+                pass
         finally:
-            self._writer = None
+            if self._waiting is not None:
+                self._waiting.cancel()
+                await asyncio.wait([self._waiting])
+        return int(self._peer_code or event.get("code", 1006))
 
-    async def close(self, code: int, reason: str) -> None:
-        """Write what waits, for a bounded time, and then the close frame. Never raises."""
-        if self._writer is not None:
-            await asyncio.wait([self._writer], timeout=FLUSH_TIMEOUT)
-        if self._ended:
+    def _wait_for(self, awaited: Awaitable[None]) -> None:
+        async def wait() -> None:
+            try:
+                await awaited
+            except Exception:
+                self._fail()
+            self._waiting = None
+            self._read_on()
+
+        self._transport.pause_reading()
+        self._waiting = asyncio.get_running_loop().create_task(wait())
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._read()
+        if self._waiting is None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what the client has sent."""
+        if self._closing and self._is_surplus(data):
             return
-        self.abort()
+        if self._ws is not None and not self._deaf:
+            self._ws.receive_data(data)
+            self._read()
+
+    def _is_surplus(self, data: bytes) -> bool:
+        """Count what comes after our close; whoever goes on and on is cut off."""
+        self._surplus += len(data)
+        if self._surplus > _CLOSED_BUDGET:
+            self.abort()
+        return self._surplus > _CLOSED_BUDGET
+
+    def _read(self) -> None:
+        """Hand on the messages that are complete, until one is to be waited for."""
+        if self._ws is None or self._waiting is not None:
+            return
+        pong: Ping | None = None
+        for event in self._ws.events():
+            if isinstance(event, Message):
+                self._read_part(event)
+            elif isinstance(event, CloseConnection):
+                self._read_close(event)
+            elif isinstance(event, (Ping, Pong)):
+                # Only the last of several is answered, which is enough (RFC 6455, section 5.5.3).
+                pong = event if isinstance(event, Ping) else pong
+                self._hand_on(Signal.CONTROL)
+            if self._waiting is not None or self._ended:
+                break
+        if pong is not None and not self._closing and not self._stuck:
+            self._owe(self._encoded(pong.response()))
+
+    def _read_part(self, event: Message[Any]) -> None:
+        if self._closing:
+            return
+        if event.message_finished and not self._parts:
+            self._hand_on(cast("str | bytes", event.data))
+            return
+        # An empty part counts too: a message of nothing but those would never end.
+        self._size += len(event.data) or 1
+        self._parts.append(event.data)
+        if self._size > self._max_size:
+            self._parts.clear()
+            self._hand_on(Signal.TOO_BIG)
+        elif event.message_finished:
+            parts, self._parts, self._size = self._parts, [], 0
+            text = isinstance(event, TextMessage)
+            self._hand_on("".join(parts) if text else b"".join(parts))  # type: ignore[arg-type]
+
+    def _read_close(self, event: CloseConnection) -> None:
+        """Answer the client's close; or close because it broke the protocol."""
+        ws, self._ws = self._ws, None  # What follows a close isn't read.
+        if ws is None:
+            return
+        if ws.state is not ConnectionState.OPEN:
+            if ws.state is ConnectionState.REMOTE_CLOSING:
+                self._peer_code = int(event.code)
+                self._owe(bytes(ws.send(event.response())))
+            self._hang_up()
+        elif event.code == _MESSAGE_TOO_BIG:
+            self._ws = ws
+            self._deaf = True
+            self._hand_on(Signal.TOO_BIG)
+        else:
+            logger.info("a client broke the websocket protocol: %s", event.reason)
+            self._owe(bytes(ws.send(event)))
+            self._hang_up()
+
+    def _hand_on(self, message: Incoming) -> None:
+        if self._closing or self._take is None:
+            return
         try:
-            async with asyncio.timeout(FLUSH_TIMEOUT):
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            waiting = self._take(message)
         except Exception:
-            logger.debug("closing a socket failed", exc_info=True)
+            self._fail()
+        else:
+            if waiting is not None:
+                self._wait_for(waiting)
+
+    def _fail(self) -> None:
+        logger.exception("taking what a client sent failed: its socket is closed")
+        self._owe(self._encoded(CloseConnection(_INTERNAL_ERROR)))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Write what waits, and close the socket; by force if that takes too long."""
+        self._closing = True
+        self.flush()
+        self._transport.close()
+        self._start_grace()
+
+    # The end
+
+    async def close(self, code: int, reason: str, patience: float = PATIENCE) -> None:
+        """Write what waits and the close frame, for *patience* seconds at most."""
+        if self._closing or self._ended:
+            return
+        self._closing = True
+        self._parts.clear()
+        self._owe(self._encoded(CloseConnection(code=code, reason=reason)))
+        self.flush()
+        if self._owed or self._stuck:
+            self._written = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._written], timeout=patience)
+            if self._owed or self._stuck:
+                self.abort()
+        self._start_grace()
+
+    def _start_grace(self) -> None:
+        if not self._ended and self._grace is None:
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(CLOSE_GRACE, self._end_grace)
+
+    def _end_grace(self) -> None:
+        if self._owed or self._stuck:
+            self.abort()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
-        """Drop what waits; nothing is written any more."""
+        """Drop what waits and free the socket at once, whatever the peer does."""
+        if self._ended:
+            return
         self._ended = True
-        self._frames.clear()
-        self._pending = 0
-        writer, self._writer = self._writer, None
-        if writer is not None and writer is not asyncio.current_task():
-            writer.cancel()
+        self._closing = True
+        self._drop()
+        socket = self._transport.get_extra_info("socket")
+        if socket is not None:
+            with suppress(OSError):  # It may have gone already.
+                # Else the kernel would keep what a peer doesn't read, and try for minutes.
+                socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Let Hypercorn know, which ends the websocket."""
+        self._ended = True
+        self._closing = True
+        self._drop()
+        if self._grace is not None:
+            self._grace.cancel()
+        if self._replaced is not None:
+            replaced, self._replaced = self._replaced, None
+            replaced.connection_lost(error)
+
+    def _drop(self) -> None:
+        self._owed.clear()
+        self._parts.clear()
+        self._queued = 0
+        self._tell_written()
+
+    def _tell_written(self) -> None:
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)

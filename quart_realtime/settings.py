@@ -131,6 +131,8 @@ class Settings:
     idempotency_ttl: float = field(default=120.0, validator=_positive)
     drain_timeout: float = field(default=10.0, validator=_positive)
     retry_after: float = field(default=5.0, validator=_positive)
+    fast_lane: bool = field(default=True, validator=_flag)
+    compression: bool = field(default=False, validator=_flag)
     require_room: bool = field(default=False, validator=_flag)
 
     @classmethod

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from quart_realtime import servers
 from quart_realtime.frames import Frame
-from quart_realtime.servers import ASGITransport
+from quart_realtime.settings import Settings
+from quart_realtime.transport import ASGITransport
+from quart_realtime.turns import Writers
 
 from .fakes import BOUND
 
@@ -51,7 +52,11 @@ async def socket() -> Socket:
 
 @pytest.fixture
 async def transport(socket: Socket) -> ASGITransport:
-    return ASGITransport(socket)
+    return ASGITransport(nothing, socket, Writers(), Settings())
+
+
+async def nothing() -> dict[str, Any]:
+    return await asyncio.Event().wait() or {}
 
 
 def frame(text: str) -> Frame:
@@ -168,14 +173,13 @@ async def test_two_closes_at_once_write_one_close_frame(
 
 
 async def test_a_close_waits_for_a_bounded_time_only(
-    transport: ASGITransport, socket: Socket, monkeypatch: pytest.MonkeyPatch
+    transport: ASGITransport, socket: Socket
 ) -> None:
-    monkeypatch.setattr(servers, "FLUSH_TIMEOUT", 0.02)
     socket.open.clear()
     transport.send(frame("a"))
     transport.send(frame("b"))
     async with asyncio.timeout(BOUND):
-        await transport.close(1000, "")
+        await transport.close(1000, "", patience=0.02)
     assert transport.pending == 0
     socket.open.set()
     await settled()
@@ -185,14 +189,13 @@ async def test_a_close_waits_for_a_bounded_time_only(
 async def test_a_close_reaches_a_socket_that_is_only_slow(
     transport: ASGITransport, socket: Socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "FLUSH_TIMEOUT", 0.02)
     socket.open.clear()
     transport.send(frame("a"))
     await socket.waiting.wait()
     socket.waiting.clear()
     monkeypatch.setattr(transport, "_send", closing_only(socket, transport._send))
     async with asyncio.timeout(BOUND):
-        await transport.close(4005, "slow")
+        await transport.close(4005, "slow", patience=0.02)
     assert [message["type"] for message in socket.sent] == ["websocket.close"]
 
 
