@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from attrs import frozen
 from wsproto.connection import Connection as WSConnection
@@ -394,12 +394,14 @@ class HypercornTransport(asyncio.Protocol):
     def _read_part(self, event: Message[Any]) -> None:
         if self._closing:
             return
+        # wsproto's older versions give a bytearray.
+        data = event.data if isinstance(event.data, str) else bytes(event.data)
         if event.message_finished and not self._parts:
-            self._hand_on(cast("str | bytes", event.data))
+            self._hand_on(data)
             return
         # An empty part counts too: a message of nothing but those would never end.
-        self._size += len(event.data) or 1
-        self._parts.append(event.data)
+        self._size += len(data) or 1
+        self._parts.append(data)
         if self._size > self._max_size:
             self._parts.clear()
             self._hand_on(Signal.TOO_BIG)
