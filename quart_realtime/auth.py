@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -99,13 +101,14 @@ class JWTAuthenticator:
                 raise TokenRefused("the token has been revoked") from None
             except (jwt.InvalidTokenError, jwt.InvalidKeyError, JWTExtendedException) as error:
                 raise TokenRefused(f"the token is not accepted: {_reason(error)}") from None
+            data = _lean(data)
             return Identity(
                 user_id=_as_text(data[jwt_config.identity_claim_key]),
                 claims=data[jwt_config.user_claims_key],
                 expires_at=data.get("exp"),
                 token=token,
                 token_data=data,
-                token_header=header,
+                token_header=_shared(tuple(header.items())),
                 user=user,
                 leeway=_seconds(jwt_config.leeway),
             )
@@ -222,6 +225,17 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (JWTExtendedException, jwt.InvalidTokenError)):
         return str(error) or type(error).__name__
     return "it can't be read"
+
+
+def _lean(data: dict[str, Any]) -> dict[str, Any]:
+    """Return *data* with keys that all tokens share, so that no connection keeps its own."""
+    return {sys.intern(name): value for name, value in data.items()}
+
+
+@lru_cache(maxsize=16)
+def _shared(items: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Return one dictionary for all tokens with that header, of which an app issues few kinds."""
+    return dict(items)
 
 
 def _as_text(identity: object) -> str:

@@ -77,6 +77,9 @@ class Services(RoomRules, Protocol):
     def token_may_be_revoked(self) -> bool:
         """Whether tokens that were good are to be looked at again."""
 
+    def gone(self, connection: Connection) -> None:
+        """Let go of *connection*, which has ended."""
+
     def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
         """Run *work* in a task that the app owns, so that it outlives the connection."""
 
@@ -92,6 +95,30 @@ class Connection:
         connected_at: When it was accepted, in seconds since the epoch.
 
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_close_code",
+        "_greeted",
+        "_greeting",
+        "_heartbeat",
+        "_inbox",
+        "_jobs",
+        "_loop",
+        "_phase",
+        "_services",
+        "_settings",
+        "_subscriptions",
+        "_transport",
+        "alarm",
+        "connected_at",
+        "handshake",
+        "id",
+        "identity",
+        "remote_addr",
+        "rooms",
+        "state",
+    )
 
     def __init__(self, services: Services, transport: Transport, handshake: Handshake) -> None:
         self.id = uuid4().hex
@@ -217,10 +244,7 @@ class Connection:
             if self._services.draining:
                 self._come_back(CloseCode.TRY_LATER, "the server is stopping")
             self.wake()
-            login = None
-            if self.handshake.token is not None and self._phase is State.CONNECTING:
-                login = self._log_in(self.handshake.token, None)
-            code = await self._transport.serve(self._take, login)
+            code = await self._transport.serve(self._take, self._log_in_by_handshake())
             self._close_code = self._close_code or code
         finally:
             await self._end()
@@ -231,7 +255,10 @@ class Connection:
         self._jobs.clear()
         self._transport.abort()
         self._services.limiter.forget(self.id)
-        await self._services.hub.detach(self)
+        try:
+            await self._services.hub.detach(self)
+        finally:
+            self._services.gone(self)
         if self._greeted:
             code = self._close_code or CloseCode.ABNORMAL
             self._services.spawn(self._services.farewell(self, code), Context())
@@ -337,6 +364,12 @@ class Connection:
             await self.check_token()
 
     # Who it is
+
+    def _log_in_by_handshake(self) -> Awaitable[None] | None:
+        token = self.handshake.token
+        if token is None or self._phase is not State.CONNECTING:
+            return None
+        return self._log_in(token, None)
 
     async def _log_in(self, token: str, frame_id: str | None) -> None:
         """Log in by *token*, of the handshake or of the ``auth`` message *frame_id*."""

@@ -51,7 +51,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
             abort(403)
         token = runtime.authenticator.token_of_handshake(websocket)
         header = runtime.app.config["JWT_HEADER_NAME"]
-        websocket.scope[_HANDSHAKE] = Handshake.of(websocket, token, header)  # type: ignore
+        websocket.scope[_HANDSHAKE] = Handshake(websocket, token, header)  # type: ignore
 
     blueprint.add_websocket(runtime.settings.url, view_func=connect)
     return blueprint
@@ -120,21 +120,25 @@ def handing_over(base: type[Any]) -> type[Any]:
     class HandingOver(base):  # type: ignore[misc]
         _decision: _Decision | None = None
 
-        async def __call__(self, receive: Any, send: Any) -> None:
+        def __call__(self, receive: Any, send: Any) -> Any:
             # A proxy's fix for the scheme names HTTP's, which Quart takes for no websocket's.
             self.scope["scheme"] = _SOCKET_SCHEMES.get(self.scope["scheme"], self.scope["scheme"])
             if self._create_websocket_from_scope(send).path == runtime_of(self.app).settings.url:
-                await self.serve_realtime(receive, send)
-            else:
-                await super().__call__(receive, send)
+                return self.serve_realtime(receive, send)
+            return super().__call__(receive, send)
 
         async def serve_realtime(self, receive: Any, send: Any) -> None:
             runtime = runtime_of(self.app)
             self._decision = _Decision(send, runtime.settings.auth_timeout)
             await super().__call__(self._decision.receive, self._decision.send)
             handshake = self.scope.pop(_HANDSHAKE, None)
-            if handshake is not None and not self._decision.answered:
-                await runtime.serve(handshake, receive, send)
+            answered = self._decision.answered
+            # Quart's queue and all else that the handshake needed would be kept for as long as
+            # the connection lives.
+            self.__dict__.clear()
+            if handshake is not None and not answered:
+                connection = await runtime.connect(handshake, receive, send)
+                await connection.run()
 
         async def handle_websocket(self, *args: Any) -> None:
             try:

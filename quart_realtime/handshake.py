@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
-from attrs import field, frozen
 from quart.wrappers import Websocket
 from werkzeug.datastructures import Headers
 
+from .cookies import set_cookie
 from .protocol import SUBPROTOCOL
 from .settings import split_origin
 
@@ -37,53 +37,77 @@ _OF_THIS_HOP = frozenset(
 )
 
 
-@frozen
 class Handshake:
     """What a connection keeps of the request that opened it.
 
-    *headers* are those that a request over the socket carries on, without any token.
+    Args:
+        websocket: Quart's websocket, before it is accepted.
+        token: The token it brings, None where the first message must.
+        token_header: The header that tokens come in; it isn't carried on.
+
     """
 
-    headers: Headers = field(repr=False)
-    remote_addr: str
-    token: str | None = field(repr=False)
-    subprotocol: str | None
-    scheme: str
-    root_path: str
-    http_version: str
-    scope: dict[str, Any] = field(repr=False)
+    __slots__ = (
+        "_headers",
+        "_scope",
+        "http_version",
+        "remote_addr",
+        "root_path",
+        "scheme",
+        "subprotocol",
+        "token",
+    )
 
-    @classmethod
-    def of(cls, websocket: Websocket, token: str | None, token_header: str) -> Handshake:
-        """Take from *websocket* what is kept.
+    def __init__(self, websocket: Websocket, token: str | None, token_header: str) -> None:
+        self._scope = _without_used_up(cast("dict[str, Any]", websocket.scope), token_header)
+        # Made from the scope at each request: few connections make any to a route.
+        self._headers: Headers | None = None
+        self.token = token
+        self.remote_addr = websocket.remote_addr or ""
+        chosen = SUBPROTOCOL in websocket.requested_subprotocols
+        self.subprotocol = SUBPROTOCOL if chosen else None
+        self.scheme = "https" if websocket.scheme == "wss" else "http"
+        self.root_path = websocket.root_path
+        self.http_version = websocket.http_version
 
-        Args:
-            websocket: Quart's websocket, before it is accepted.
-            token: The token it brings, None where the first message must.
-            token_header: The header that tokens come in; it isn't carried on.
-        """
-        headers = Headers()
-        for name, value in websocket.headers:
-            low = name.lower()
-            if low not in _OF_THIS_HOP | {token_header.lower()} and not low.startswith(
-                "sec-websocket-"
-            ):
-                headers.add(name, value)
-        return cls(
-            headers=headers,
-            remote_addr=websocket.remote_addr or "",
-            token=token,
-            subprotocol=SUBPROTOCOL if SUBPROTOCOL in websocket.requested_subprotocols else None,
-            scheme="https" if websocket.scheme == "wss" else "http",
-            root_path=websocket.root_path,
-            http_version=websocket.http_version,
-            scope={
-                key: value
-                for key, value in websocket.scope.items()
-                # Tokens are in the first two; Quart's test client marks scopes to be kept.
-                if key not in {"headers", "subprotocols"} and not key.startswith("_quart")
-            },
-        )
+    def scope(self) -> dict[str, Any]:
+        """Return the handshake's scope, as far as it holds for the requests that follow."""
+        return {
+            key: value
+            for key, value in self._scope.items()
+            # Quart's test client marks scopes to be kept.
+            if key not in {"headers", "subprotocols"} and not key.startswith("_quart")
+        }
+
+    def headers(self) -> Headers:
+        """Return the headers that a request over the socket carries on, without any token."""
+        if self._headers is not None:
+            return self._headers.copy()
+        headers = Headers({"Remote-Addr": self.remote_addr})
+        for name, value in self._scope["headers"]:
+            headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
+        return headers
+
+    def set_cookie(self, name: str, value: str | None) -> None:
+        """Have the requests that follow carry a cookie; None takes it away."""
+        self._headers = self.headers()
+        set_cookie(self._headers, name, value)
+
+
+def _without_used_up(scope: dict[str, Any], token_header: str) -> dict[str, Any]:
+    """Take out of *scope* what was about the handshake alone; tokens are in it.
+
+    It is the server's own too, which holds it as long as the socket.
+    """
+    used_up = _OF_THIS_HOP | {token_header.lower()}
+    kept = []
+    for name, value in scope["headers"]:
+        low = name.decode("latin-1").lower()
+        if low not in used_up and not low.startswith("sec-websocket-"):
+            kept.append((name, value))
+    scope["headers"] = kept
+    scope["subprotocols"] = []
+    return scope
 
 
 def origin_is_allowed(websocket: Websocket, allowed: str | Collection[str] | None) -> bool:

@@ -25,6 +25,15 @@ class Heartbeat:
 
     """
 
+    __slots__ = (
+        "_answers_pings",
+        "_auth_deadline",
+        "_heard",
+        "_next_ping",
+        "_settings",
+        "_token_deadline",
+    )
+
     def __init__(self, settings: Settings, now: float) -> None:
         self._settings = settings
         self._heard = now

@@ -135,7 +135,7 @@ class Hub:
         self._rooms: dict[str, dict[str, _Member]] = {}
         self._subscribers: dict[str, Subscriber] = {}
         self._user_ids: dict[str, str] = {}
-        self._users: dict[str, dict[str, Subscriber]] = {}
+        self._users: dict[str, list[Subscriber]] = {}
         # Weak, so that a lock lives while somebody holds it or waits for it, and no longer.
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,7 +160,7 @@ class Hub:
         count = await self.broker.enter(_logins(user_id), user_id, subscriber.id)
         self._subscribers[subscriber.id] = subscriber
         self._user_ids[subscriber.id] = user_id
-        self._users.setdefault(user_id, {})[subscriber.id] = subscriber
+        self._users.setdefault(user_id, []).append(subscriber)
         return count
 
     async def detach(self, subscriber: Subscriber) -> None:
@@ -168,7 +168,7 @@ class Hub:
         if self._subscribers.pop(subscriber.id, None) is None:
             return
         own = self._users[self._user_ids[subscriber.id]]
-        del own[subscriber.id]
+        own.remove(subscriber)
         if not own:
             del self._users[self._user_ids[subscriber.id]]
         for room in list(subscriber.rooms):
@@ -343,7 +343,7 @@ class Hub:
         self._spawn(self._carry_out(command))
 
     async def _carry_out(self, command: Mapping[str, Any]) -> None:
-        for subscriber in list(self._users.get(command["user_id"], {}).values()):
+        for subscriber in list(self._users.get(command["user_id"], ())):
             match command["do"]:
                 case "disconnect":
                     subscriber.send_away(str(command.get("reason", "")))

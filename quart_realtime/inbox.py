@@ -44,6 +44,8 @@ class Inbox:
         max_size: How many bytes one may have.
     """
 
+    __slots__ = ("_connection_id", "_limiter", "_malformed", "_max_size")
+
     def __init__(self, connection_id: str, limiter: RateLimiter, max_size: int) -> None:
         self._connection_id = connection_id
         self._limiter = limiter

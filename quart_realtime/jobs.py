@@ -48,14 +48,16 @@ class Jobs:
         send_error: Answers an id with the error that its job ended in.
     """
 
+    __slots__ = ("_closed", "_ids", "_send_error", "_slots", "_spawn", "_when_idle")
+
     def __init__(
         self, running: int, spawn: Spawn, send_error: Callable[[str, RealtimeError], None]
     ) -> None:
         self._slots = Slots(running, WAITING)
         self._spawn = spawn
         self._send_error = send_error
-        self._ids: set[str] = set()
-        self._when_idle: list[Callable[[], None]] = []
+        self._ids: dict[str, None] = {}  # A set would take more room while it is empty.
+        self._when_idle: Callable[[], None] | None = None
         self._closed = False
 
     def offer(self, job_id: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -75,16 +77,16 @@ class Jobs:
             # Nothing that one request leaves in its context may carry over to the next.
             self._spawn(self._run(job_id, work), Context())
 
-        self._ids.add(job_id)
+        self._ids[job_id] = None
         if not self._slots.offer(start):
-            self._ids.discard(job_id)
+            del self._ids[job_id]
             raise RateLimited(RETRY_AFTER)
 
     def finish(self, call: Callable[[], None]) -> None:
         """Take no more jobs, and call *call* when those in flight have been answered."""
         self._closed = True
         if self._ids:
-            self._when_idle.append(call)
+            self._when_idle = call
         else:
             call()
 
@@ -108,12 +110,13 @@ class Jobs:
             self._send_error(job_id, InternalError())
         finally:
             job.done = True
-            self._ids.discard(job_id)
+            del self._ids[job_id]
             self._slots.done()
             for call in job.after:
                 call()
-            while self._when_idle and not self._ids:
-                self._when_idle.pop()()
+            if self._when_idle is not None and not self._ids:
+                call, self._when_idle = self._when_idle, None
+                call()
 
     def clear(self) -> None:
         """Forget the jobs that wait; those that run go on."""

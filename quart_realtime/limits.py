@@ -151,10 +151,13 @@ class Slots:
 
     """
 
+    __slots__ = ("_free", "_places", "_queue")
+
     def __init__(self, running: int, waiting: int) -> None:
         self._free = running
         self._places = waiting
-        self._queue: deque[Callable[[], None]] = deque()
+        # None until something waits: there are as many of these as there are connections.
+        self._queue: deque[Callable[[], None]] | None = None
 
     def offer(self, start: Callable[[], None]) -> bool:
         """Call *start* now or when a slot is free; False when too many wait already.
@@ -165,6 +168,8 @@ class Slots:
             self._free -= 1
             start()
             return True
+        if self._queue is None:
+            self._queue = deque()
         if len(self._queue) >= self._places:
             return False
         self._queue.append(start)
@@ -175,8 +180,9 @@ class Slots:
         if self._queue:
             self._queue.popleft()()
         else:
+            self._queue = None
             self._free += 1
 
     def clear(self) -> None:
         """Forget the jobs that wait."""
-        self._queue.clear()
+        self._queue = None

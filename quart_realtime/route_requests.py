@@ -19,7 +19,6 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .auth import JWTAuthenticator
 from .connection import Connection
-from .cookies import set_cookie
 from .errors import InternalError, InvalidPayload, NotFound
 from .models import dump
 from .results import (
@@ -74,7 +73,7 @@ class RouteCaller:
             RealtimeError: the route refused; the error carries its status and body.
         """
         path, rest = self._path(route, payload)
-        headers = connection.handshake.headers.copy()
+        headers = connection.handshake.headers()
         query: list[tuple[str, str]] = []
         if route.method not in _BODY_METHODS:
             query, rest = _query_arguments(rest), {}
@@ -164,7 +163,7 @@ class RouteCaller:
         handshake = connection.handshake
         query_string = urlencode(query).encode()
         scope = {
-            **handshake.scope,
+            **handshake.scope(),
             "type": "http",
             "scheme": handshake.scheme,
             "method": route.method,
@@ -212,7 +211,7 @@ def _keep_cookies(
         over = options.get("max-age") == "0" or (
             expires is not None and expires <= datetime.now(UTC)
         )
-        set_cookie(connection.handshake.headers, name.strip(), None if over else value.strip())
+        connection.handshake.set_cookie(name.strip(), None if over else value.strip())
 
 
 async def _push_nothing(path: str, headers: Headers) -> None:

@@ -63,7 +63,7 @@ class Runtime:
         self.draining = False
         self.wheel = TimerWheel()
         self._transports = Transports(settings)
-        self._gone = asyncio.Condition()
+        self._all_gone = asyncio.Event()
         self._stop_watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
@@ -141,10 +141,11 @@ class Runtime:
         self.draining = True
         for connection in list(self._connections):
             connection.drain()
-        async with self._gone:
+        if self._connections:
+            self._all_gone.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.drain_timeout):
-                    await self._gone.wait_for(lambda: not self._connections)
+                    await self._all_gone.wait()
         for connection in list(self._connections):
             connection.restart()
 
@@ -165,19 +166,19 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def serve(self, handshake: Handshake, receive: Receive, send: Send) -> None:
-        """Live one connection's life, outside of Quart's contexts."""
+    async def connect(self, handshake: Handshake, receive: Receive, send: Send) -> Connection:
+        """Return the connection that *handshake* opens, for the caller to run."""
         await self._ensure_started()
         self._watch_server(send)
         connection = Connection(self, self._transports.make(receive, send), handshake)
         self._connections.add(connection)
-        try:
-            await connection.run()
-        finally:
-            self._connections.discard(connection)
-            if self.draining:
-                async with self._gone:
-                    self._gone.notify_all()
+        return connection
+
+    def gone(self, connection: Connection) -> None:
+        """Let go of a connection that has ended."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
 
     def connections(self, room: str | None = None) -> list[Connection]:
         """Return this process's connections that are logged in, or those in *room*."""

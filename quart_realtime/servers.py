@@ -114,10 +114,12 @@ class _Unfamiliar(Exception):
 class _Inside:
     """The parts of Hypercorn that a websocket goes through, from the app's side to the network's.
 
-    *stream* is its websocket, with wsproto's connection; *transport* is asyncio's.
+    *stream* is its websocket, with wsproto's connection; *http* has made it out of h11's;
+    *transport* is asyncio's.
     """
 
     stream: Any
+    http: Any
     transport: asyncio.Transport
 
 
@@ -145,11 +147,11 @@ def _inside_hypercorn(send: Send) -> _Inside:
         part = getattr(part, "send", None)
     if not _hypercorn_version().startswith(KNOWN_HYPERCORNS):
         raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} is not known")
-    stream, _, server = parts
+    stream, http, server = parts
     transport: Any = getattr(getattr(server, "writer", None), "transport", None)
     if not hasattr(transport, "set_protocol") or not hasattr(stream, "handshake"):
         raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
-    return _Inside(stream, transport)
+    return _Inside(stream, http, transport)
 
 
 @cache
@@ -182,6 +184,7 @@ class HypercornTransport(asyncio.Protocol):
         "_ended",
         "_flusher",
         "_grace",
+        "_inside",
         "_limit",
         "_max_size",
         "_owed",
@@ -192,7 +195,6 @@ class HypercornTransport(asyncio.Protocol):
         "_replaced",
         "_send",
         "_size",
-        "_stream",
         "_stuck",
         "_surplus",
         "_take",
@@ -205,7 +207,7 @@ class HypercornTransport(asyncio.Protocol):
     def __init__(
         self, inside: _Inside, receive: Receive, send: Send, flusher: Flusher, settings: Settings
     ) -> None:
-        self._stream = inside.stream
+        self._inside: _Inside | None = inside
         self._transport = inside.transport
         self._receive = receive
         self._send = send
@@ -237,10 +239,14 @@ class HypercornTransport(asyncio.Protocol):
 
     async def accept(self, subprotocol: str | None) -> None:
         """Complete the handshake, with the subprotocol chosen, and take the socket over."""
-        deflate = self._negotiate() if self._deflating else None
+        inside, self._inside = self._inside, None
+        if inside is None:
+            raise RuntimeError("a websocket can be accepted once")
+        handshake = inside.stream.handshake
+        deflate = self._negotiate(handshake) if self._deflating else None
         self._deflating = deflate is not None
         if deflate is None:
-            self._stream.handshake.extensions = None
+            handshake.extensions = None
         if self._transport.is_closing():
             self._ended = True
         else:
@@ -250,15 +256,20 @@ class HypercornTransport(asyncio.Protocol):
             self._transport.pause_reading()
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
         if deflate is not None:
-            self._stream.connection = WSConnection(ConnectionType.SERVER, [deflate])
-        self._ws = getattr(self._stream, "connection", None)
+            inside.stream.connection = WSConnection(ConnectionType.SERVER, [deflate])
+        self._ws = getattr(inside.stream, "connection", None)
         self._transport.set_write_buffer_limits(high=0)
+        # The handshake has used these up, but they would be kept as long as the socket; the
+        # subprotocols may hold the token.
+        handshake.connection_tokens = handshake.subprotocols = None
+        if hasattr(inside.http.connection, "h11_connection"):
+            inside.http.connection.h11_connection = None
 
-    def _negotiate(self) -> BoundedDeflate | None:
+    def _negotiate(self, handshake: Any) -> BoundedDeflate | None:
         """Agree on compression as Hypercorn is going to, None where it isn't offered."""
         deflate = BoundedDeflate(self._max_size)
         try:
-            offers = self._stream.handshake.extensions or []
+            offers = handshake.extensions or []
             return deflate if server_extensions_handshake(offers, [deflate]) else None
         except ValueError:
             return None
@@ -327,6 +338,7 @@ class HypercornTransport(asyncio.Protocol):
         self._take = take
         if first is not None:
             self._wait_for(first)
+            first = None  # Or it would be kept as long as the socket.
         else:
             self._read_on()
         try:

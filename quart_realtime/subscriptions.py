@@ -39,6 +39,17 @@ class Subscriptions:
 
     """
 
+    __slots__ = (
+        "_answer_limit",
+        "_asking",
+        "_granted",
+        "_hub",
+        "_joining",
+        "_rules",
+        "_subscriber",
+        "_wishes",
+    )
+
     def __init__(
         self, subscriber: Subscriber, hub: Hub, rules: RoomRules, answer_limit: int
     ) -> None:
@@ -48,11 +59,11 @@ class Subscriptions:
         self._answer_limit = answer_limit
         self._granted: set[str] = set()
         # Rooms that the client may join as far as is known yet; the app may withdraw them while
-        # an authoriser is still looking.
-        self._asking: set[str] = set()
+        # an authoriser is still looking. None until something is asked, to be small.
+        self._asking: set[str] | None = None
         # A client's wishes are fulfilled one by one, so that subscribe and unsubscribe of a room
         # keep their order.
-        self._wishes = asyncio.Lock()
+        self._wishes: asyncio.Lock | None = None
         # And from a join to the opening of its entry there is no other one, whosever wish it is.
         # The authorisers are asked outside of it, since they may join rooms themselves.
         self._joining = asyncio.Lock()
@@ -86,7 +97,8 @@ class Subscriptions:
     async def withdraw(self, room: str) -> bool:
         """Leave *room* on the app's word; False when the subscriber wasn't there."""
         self._granted.discard(room)
-        self._asking.discard(room)
+        if self._asking is not None:
+            self._asking.discard(room)
         return await self._hub.leave(self._subscriber, room)
 
     async def subscribe(
@@ -100,15 +112,21 @@ class Subscriptions:
         """
         if len(positions) > MAX_ROOMS:
             raise BadRequest(f"a connection may be in {MAX_ROOMS} rooms, not in {len(positions)}")
-        async with self._wishes:
+        async with self._one_by_one():
             refusals = [await self._refusal(position.room) for position in positions]
             async with self._joining:
                 await self._join_all(positions, refusals, answer)
+
+    def _one_by_one(self) -> asyncio.Lock:
+        if self._wishes is None:
+            self._wishes = asyncio.Lock()
+        return self._wishes
 
     async def _refusal(self, room: str) -> RealtimeError | None:
         """Ask whether the client may join *room*, and return what is to be told if not."""
         if room in self._granted:
             return None
+        self._asking = self._asking or set()
         self._asking.add(room)
         try:
             await self._rules.admit(self._subscriber, room)
@@ -134,7 +152,7 @@ class Subscriptions:
                 try:
                     if refusal is not None:
                         raise refusal
-                    if position.room not in self._asking | self._granted:
+                    if position.room not in self._granted | (self._asking or set()):
                         raise RoomForbidden(position.room)
                     entry = await self._join(position)
                     entries.append(entry)
@@ -146,13 +164,13 @@ class Subscriptions:
                     rooms.append({"room": position.room, "error": told})
             answer({"rooms": rooms})
         finally:
-            self._asking.clear()
+            self._asking = None
             for entry in entries:
                 entry.open()
 
     async def unsubscribe(self, rooms: tuple[str, ...], answer: Callable[[], None]) -> None:
         """Leave *rooms* at the client's wish."""
-        async with self._wishes:
+        async with self._one_by_one():
             for room in rooms:
                 await self.withdraw(room)
             answer()
