@@ -67,84 +67,63 @@ def check_endpoint(app: Quart) -> None:
             f"The app has a websocket of its own at {url}, {others[0]!r}: give one of the two "
             "another path, ours by QUART_REALTIME_URL."
         )
-    if not hasattr(app.asgi_websocket_class, "serve_realtime"):
+    if not hasattr(app.asgi_websocket_class, "_serve_realtime"):
         raise SetupError(
             "app.asgi_websocket_class was set after Realtime(app), which needs one of its own: "
             "set yours first, ours is made from it."
         )
 
 
-class _Decision:
-    """The handshake while Quart's part of it lasts.
+class _Answer:
+    """What the app answers a handshake itself: a refusal, or a hook that takes the socket."""
 
-    Args:
-        send: The server's send.
-        timeout: How many seconds the app may take to decide.
-    """
-
-    def __init__(self, send: Any, timeout: float) -> None:
+    def __init__(self, send: Any) -> None:
         self._send = send
-        self._timeout = timeout
-        self._over = asyncio.Event()
-        self.answered = False
-
-    def end(self) -> None:
-        """Let Quart go: the view has decided."""
-        self._over.set()
-
-    async def receive(self) -> dict[str, Any]:
-        """Keep Quart from reading, and let it go when the view has decided.
-
-        It goes by itself, its tasks with it, when it hears that the client has gone.
-        """
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._over.wait()
-        except TimeoutError:
-            logger.warning("the app took too long to decide about a websocket's handshake")
-        return {"type": "websocket.disconnect", "code": 1005}
+        self.given = False
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Pass on what Quart answers; a refusal, or a hook that takes the socket for itself."""
-        self.answered = True
+        """Pass it on."""
+        self.given = True
         await self._send(message)
 
 
 def handing_over(base: type[Any]) -> type[Any]:
     """Make a connection class that lives realtime connections itself, and all others as *base*.
 
-    Quart's own keeps its contexts, a task and an unbounded queue for as long as a websocket is
-    open; here that is over with the handshake.
+    Quart's own keeps its contexts, two tasks and an unbounded queue for as long as a websocket is
+    open; here Quart's part is over with the handshake.
     """
 
     class HandingOver(base):  # type: ignore[misc]
-        _decision: _Decision | None = None
-
         def __call__(self, receive: Any, send: Any) -> Any:
             # A proxy's fix for the scheme names HTTP's, which Quart takes for no websocket's.
             self.scope["scheme"] = _SOCKET_SCHEMES.get(self.scope["scheme"], self.scope["scheme"])
-            if self._create_websocket_from_scope(send).path == runtime_of(self.app).settings.url:
-                return self.serve_realtime(receive, send)
+            answer = _Answer(send)
+            websocket = self._create_websocket_from_scope(answer.send)
+            if websocket.path == runtime_of(self.app).settings.url:
+                return self._serve_realtime(websocket, answer, receive, send)
             return super().__call__(receive, send)
 
-        async def serve_realtime(self, receive: Any, send: Any) -> None:
+        async def _serve_realtime(
+            self, websocket: Any, answer: _Answer, receive: Any, send: Any
+        ) -> None:
             runtime = runtime_of(self.app)
-            self._decision = _Decision(send, runtime.settings.auth_timeout)
-            await super().__call__(self._decision.receive, self._decision.send)
-            handshake = self.scope.pop(_HANDSHAKE, None)
-            answered = self._decision.answered
-            # Quart's queue and all else that the handshake needed would be kept for as long as
-            # the connection lives.
-            self.__dict__.clear()
-            if handshake is not None and not answered:
-                connection = await runtime.connect(handshake, receive, send)
-                await connection.run()
-
-        async def handle_websocket(self, *args: Any) -> None:
+            # A task of its own, so that no context of the app's outlives the handshake.
+            deciding = asyncio.ensure_future(self.handle_websocket(websocket, answer.send))
             try:
-                await super().handle_websocket(*args)
-            finally:
-                if self._decision is not None:
-                    self._decision.end()
+                async with asyncio.timeout(runtime.settings.auth_timeout):
+                    await deciding
+            except TimeoutError:
+                if not deciding.cancelled():
+                    raise
+                logger.warning("the app took too long to decide about a websocket's handshake")
+            handshake = self.scope.pop(_HANDSHAKE, None)
+            if handshake is None or answer.given:
+                return
+            # All that the handshake needed would be kept for as long as the connection lives.
+            del websocket, answer, deciding
+            self.__dict__.clear()
+            connection = await runtime.connect(handshake, receive, send)
+            await connection.run()
 
     return HandingOver
