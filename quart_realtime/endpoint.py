@@ -7,6 +7,7 @@ import logging
 from typing import Any, cast
 
 from quart import Blueprint, Quart, abort, websocket
+from quart.wrappers import Websocket
 
 from .errors import SetupError
 from .handshake import Handshake, origin_is_allowed
@@ -42,16 +43,17 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
 
     async def connect() -> None:
         """Refuse a foreign page, and leave the rest to the connection."""
-        if not origin_is_allowed(websocket, runtime.settings.allowed_origins):
+        opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
+        if not origin_is_allowed(opened, runtime.settings.allowed_origins):
             logger.warning(
                 "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "
                 "if it is yours",
-                websocket.headers.get("Origin"),
+                opened.headers.get("Origin"),
             )
             abort(403)
-        token = runtime.authenticator.token_of_handshake(websocket)
+        token = runtime.authenticator.token_of_handshake(opened)
         header = runtime.app.config["JWT_HEADER_NAME"]
-        websocket.scope[_HANDSHAKE] = Handshake(websocket, token, header)  # type: ignore
+        opened.scope[_HANDSHAKE] = Handshake(opened, token, header)  # type: ignore[literal-required]
 
     blueprint.add_websocket(runtime.settings.url, view_func=connect)
     return blueprint

@@ -99,13 +99,14 @@ def _without_used_up(scope: dict[str, Any], token_header: str) -> dict[str, Any]
 
     It is the server's own too, which holds it as long as the socket.
     """
-    used_up = _OF_THIS_HOP | {token_header.lower()}
-    kept = []
-    for name, value in scope["headers"]:
-        low = name.decode("latin-1").lower()
-        if low not in used_up and not low.startswith("sec-websocket-"):
-            kept.append((name, value))
-    scope["headers"] = kept
+    used_up = token_header.lower()
+    scope["headers"] = [
+        (name, value)
+        for name, value in scope["headers"]
+        if (low := name.decode("latin-1").lower()) not in _OF_THIS_HOP
+        and low != used_up
+        and not low.startswith("sec-websocket-")
+    ]
     scope["subprotocols"] = []
     return scope
 

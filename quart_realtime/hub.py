@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -257,14 +256,12 @@ class Hub:
             await self._vanish(room, member)
         return True
 
-    @asynccontextmanager
-    async def _change(self, room: str) -> AsyncIterator[None]:
-        """Keep first joins and last leaves of one room from overtaking each other."""
+    def _change(self, room: str) -> asyncio.Lock:
+        """Return what keeps first joins and last leaves of one room from overtaking each other."""
         lock = self._changing.get(room)
         if lock is None:
             lock = self._changing[room] = asyncio.Lock()
-        async with lock:
-            yield
+        return lock
 
     async def _appear(self, room: str, member: _Member) -> None:
         if member.user_id is None:

@@ -32,7 +32,7 @@ from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
-DELIVERIES = 1 << 15
+DELIVERIES = 1 << 14
 """After how many deliveries a publisher waits until they have been written."""
 CANCEL_TIMEOUT = 1.0
 """For how many seconds a task that was cancelled may take to end."""
