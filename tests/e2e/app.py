@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from typing import Any
 
@@ -14,6 +15,9 @@ from quart_jwt_extended import get_jwt_identity, jwt_required
 from quart_realtime import NotFound, Realtime, current_connection
 
 from ..conftest import make_app
+
+logging.basicConfig()
+logging.getLogger("quart_realtime").setLevel(logging.INFO)
 
 app = make_app(**json.loads(os.environ.get("TEST_SETTINGS", "{}")))
 realtime = Realtime(app)
@@ -87,10 +91,25 @@ proxied = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1)
 """The app as it is served behind a proxy that ends TLS."""
 
 
+async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+    """Serve the app from inside a middleware that wraps *send*, so that no server is known."""
+
+    async def pass_on(message: Any) -> None:
+        await send(message)
+
+    await app(scope, receive, pass_on)
+
+
 @realtime.handler("slow", "wait")
 async def wait(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"
+
+
+@app.post("/drain")
+async def drain() -> Any:
+    await realtime.drain()
+    return "", 204
 
 
 runs: list[str] = []
@@ -101,3 +120,21 @@ async def run(name: str, seconds: float) -> int:
     runs.append(name)
     await asyncio.sleep(seconds)
     return runs.count(name)
+
+
+@realtime.handler("echo", "say")
+async def say(text: str) -> str:
+    return text
+
+
+@realtime.room("hall:<name>", presence=True)
+async def may_enter(name: str) -> bool:
+    return True
+
+
+@app.post("/numbers/<name>/<int:first>/<int:last>/padded/<int:size>")
+async def publish_padded(name: str, first: int, last: int, size: int) -> Any:
+    for number in range(first, last):
+        data = {"number": number, "padding": "x" * size}
+        await realtime.notify("padded", data, room=f"numbers:{name}")
+    return "", 204

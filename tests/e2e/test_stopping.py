@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed
 
 from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
 from .conftest import APP
-from .server import Server, proxying
-from .test_core import Token, opened, read
+from .server import Server, proxying, serving
+from .test_core import Token, ask, opened, post, read
+
+CLOSING = {"code": "restart", "reconnect": True, "retry_after_ms": 5000}
+
+
+async def story(socket: ClientConnection) -> tuple[list[dict[str, Any]], int]:
+    """Return all that is said until the end, and the close code."""
+    frames: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                frames.append(json.loads(await socket.recv()))
+    except ConnectionClosed as closed:
+        return frames, closed.rcvd.code if closed.rcvd else 1006
 
 
 async def farewell(socket: ClientConnection) -> tuple[dict[str, Any], int]:
     """Return the last thing that was said, and the close code."""
-    last: dict[str, Any] = {}
-    try:
-        async with asyncio.timeout(15):
-            while True:
-                last = json.loads(await socket.recv())
-    except ConnectionClosed as closed:
-        return last, closed.rcvd.code if closed.rcvd else 1006
+    frames, code = await story(socket)
+    return frames[-1], code
 
 
 async def ended(server: Server) -> int:
@@ -35,21 +46,74 @@ async def ended(server: Server) -> int:
         return await asyncio.to_thread(server.process.wait)
 
 
+async def crowd(
+    stack: AsyncExitStack, server: Server, token: str, size: int
+) -> list[ClientConnection]:
+    """Open *size* sockets, some at a time."""
+    sockets: list[ClientConnection] = []
+    for _ in range(0, size, 50):
+        many = (stack.enter_async_context(opened(server, token)) for _ in range(50))
+        sockets += await asyncio.gather(*many)
+    return sockets
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_every_client_is_told_and_the_process_ends(token: Token, workers: int) -> None:
-    server = Server(APP, workers=workers, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=100)
+async def test_a_thousand_idle_clients_are_told_and_the_process_ends(
+    token: Token, workers: int
+) -> None:
+    server = Server(APP, workers=workers, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
     try:
         async with AsyncExitStack() as stack:
-            sockets = [
-                await stack.enter_async_context(opened(server, token("ana"))) for _ in range(30)
-            ]
+            sockets = await crowd(stack, server, token("ana"), 1000)
             server.process.terminate()
             farewells = await asyncio.gather(*(farewell(socket) for socket in sockets))
-            told = {"code": "restart", "reconnect": True, "retry_after_ms": 5000}
-            assert farewells == [({"type": "closing", "payload": told}, 1012)] * 30
+            assert farewells == [({"type": "closing", "payload": CLOSING}, 1012)] * 1000
             assert await ended(server) == 0
     finally:
         server.stop()
+
+
+async def test_an_interrupt_is_a_stop_too(token: Token) -> None:
+    server = Server(APP)
+    try:
+        async with opened(server, token("ana")) as socket:
+            # As Ctrl-C does, to all processes of the group.
+            os.killpg(server.process.pid, signal.SIGINT)
+            assert await farewell(socket) == ({"type": "closing", "payload": CLOSING}, 1012)
+        assert await ended(server) == 0
+    finally:
+        server.stop()
+
+
+async def test_what_was_sent_before_a_stop_arrives_before_the_close(token: Token) -> None:
+    server = Server(APP, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
+    try:
+        async with AsyncExitStack() as stack:
+            sockets = await crowd(stack, server, token("ana"), 200)
+            subscribe = {"type": "subscribe", "id": "1", "payload": {"rooms": ["numbers:last"]}}
+            await asyncio.gather(*(ask(socket, subscribe) for socket in sockets))
+            await post(f"{server.url}/numbers/last/0/50", token("ana"))
+            server.process.terminate()
+            for socket in sockets:
+                frames, code = await story(socket)
+                numbers = [f["payload"]["data"] for f in frames if f["type"] == "event"]
+                assert numbers == list(range(50))
+                assert (frames[-1]["type"], code) == ("closing", 1012)
+            assert await ended(server) == 0
+    finally:
+        server.stop()
+
+
+async def test_a_server_that_drains_sends_all_away_and_takes_no_more(token: Token) -> None:
+    with serving(APP) as server:
+        async with opened(server, token("ana")) as socket:
+            draining = asyncio.create_task(post(f"{server.url}/drain", token("ana")))
+            assert await farewell(socket) == ({"type": "closing", "payload": CLOSING}, 1012)
+            assert await asyncio.wait_for(draining, 10) == 204
+        async with connect_socket(server.ws_url) as late:
+            last, code = await farewell(late)
+            assert last["payload"] == {**CLOSING, "code": "try_later"}
+            assert code == 1013
 
 
 async def test_a_request_in_flight_is_answered_before_the_close(token: Token) -> None:
