@@ -209,8 +209,8 @@ class Connection:
 
     def deliver(self, frame: Frame) -> None:
         """Write *frame*, or close where too much waits already."""
-        if self._phase is State.OPEN:
-            self._send(frame)
+        if self._phase is State.OPEN and not self._transport.send(frame):
+            self._lag()
 
     def lose_place(self) -> None:
         """Close, so that the client resumes from its positions."""
@@ -290,7 +290,10 @@ class Connection:
 
     def _send(self, frame: Frame) -> None:
         if not self._transport.send(frame):
-            self._close_soon(CloseCode.SLOW_CONSUMER, "too much was waiting")
+            self._lag()
+
+    def _lag(self) -> None:
+        self._close_soon(CloseCode.SLOW_CONSUMER, "too much was waiting")
 
     def _send_notice(self, kind: str, data: Any) -> None:
         frame = frames.event_frame(protocol.Event(kind, dump(data), protocol.EVERYONE))

@@ -21,13 +21,26 @@ from .protocol import (
 _encoder = msgspec.json.Encoder()
 
 
-class Frame:
-    """One finished text frame: encoded once, sent to any number of sockets."""
+def _text_frame_header(length: int) -> bytes:
+    if length < 126:
+        return bytes((0x81, length))
+    if length < 1 << 16:
+        return b"\x81\x7e" + length.to_bytes(2)
+    return b"\x81\x7f" + length.to_bytes(8)
 
-    __slots__ = ("__dict__", "data")
+
+class Frame:
+    """One finished text frame: encoded once, sent to any number of sockets.
+
+    *data* is its JSON; *wire* are the bytes on the wire, one final text frame that isn't masked
+    (RFC 6455, section 5.2).
+    """
+
+    __slots__ = ("__dict__", "data", "wire")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.wire = _text_frame_header(len(data)) + data
 
     def __len__(self) -> int:
         return len(self.data)
@@ -39,19 +52,6 @@ class Frame:
     def text(self) -> str:
         """The frame's JSON text."""
         return self.data.decode()
-
-    @cached_property
-    def wire(self) -> bytes:
-        """The bytes on the wire: one final text frame, not masked (RFC 6455, section 5.2)."""
-        return _text_frame_header(len(self.data)) + self.data
-
-
-def _text_frame_header(length: int) -> bytes:
-    if length < 126:
-        return bytes((0x81, length))
-    if length < 1 << 16:
-        return b"\x81\x7e" + length.to_bytes(2)
-    return b"\x81\x7f" + length.to_bytes(8)
 
 
 def _frame(**envelope: Any) -> Frame:

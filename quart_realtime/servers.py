@@ -41,6 +41,7 @@ from .transport import (
     Transport,
 )
 from .turns import Flusher, Writers
+from .writing import CHUNK, BatchingProtocol
 
 logger = logging.getLogger("quart_realtime")
 
@@ -160,15 +161,13 @@ def _hypercorn_version() -> str:
 
 
 _RESET = struct.pack("ii", 1, 0)
-_CHUNK = 65_536
-"""How many bytes are joined for one write."""
 _CLOSED_BUDGET = 4 * 1_048_576
 """How many bytes a client may go on to send after it was told that it is closed."""
 _MESSAGE_TOO_BIG = 1009
 _INTERNAL_ERROR = 1011
 
 
-class HypercornTransport(asyncio.Protocol):
+class HypercornTransport(BatchingProtocol):
     """Hypercorn's fast lane: after the handshake the socket's bytes come here and go from here.
 
     Hypercorn goes on to own the socket, and learns of its end. Between, its reader, its queue, its
@@ -182,48 +181,36 @@ class HypercornTransport(asyncio.Protocol):
         "_deaf",
         "_deflating",
         "_ended",
-        "_flusher",
         "_grace",
         "_inside",
         "_limit",
         "_max_size",
-        "_owed",
         "_parts",
         "_peer_code",
-        "_queued",
         "_receive",
         "_replaced",
         "_send",
         "_size",
-        "_stuck",
         "_surplus",
         "_take",
-        "_transport",
         "_waiting",
-        "_written",
         "_ws",
     )
 
     def __init__(
         self, inside: _Inside, receive: Receive, send: Send, flusher: Flusher, settings: Settings
     ) -> None:
+        super().__init__(inside.transport, flusher)
         self._inside: _Inside | None = inside
-        self._transport = inside.transport
         self._receive = receive
         self._send = send
-        self._flusher = flusher
         self._limit = settings.send_buffer
         self._max_size = settings.max_message_size
         self._deflating = settings.compression
         self._ws: WSConnection | None = None
         self._replaced: asyncio.BaseProtocol | None = None
         self._take: Take | None = None
-        # Out: what waits to be written, and whether the kernel takes no more.
-        self._owed: list[bytes] = []
-        self._queued = 0
-        self._stuck = False
-        self._written: asyncio.Future[None] | None = None
-        # In: the parts of a message that isn't complete, and what its taker waits for.
+        # The parts of a message that isn't complete, and what its taker waits for.
         self._parts: list[str | bytes] = []
         self._size = 0
         self._waiting: asyncio.Task[None] | None = None
@@ -276,20 +263,24 @@ class HypercornTransport(asyncio.Protocol):
 
     # What goes out
 
-    @property
-    def pending(self) -> int:
-        """How many bytes wait to be written."""
-        return self._queued + (self._transport.get_write_buffer_size() if self._stuck else 0)
-
     def send(self, frame: Frame, *, last: bool = False) -> bool:
         """Write *frame* after all that was sent before, without waiting for it."""
+        if self._owed is None and not (self._closing or self._stuck or self._deflating):
+            # What nearly every frame finds; the rest is for those that are many or find it worse.
+            self._owed = wire = frame.wire
+            self._queued = len(wire)
+            self._flusher.add(self)
+            return True
+        return self._send_more(frame, last)
+
+    def _send_more(self, frame: Frame, last: bool) -> bool:
         if self._closing:
             return True
-        if self._queued > _CHUNK and not self._stuck:
+        if self._queued > CHUNK and not self._stuck:
             self.flush()
         if self._stuck and self.pending + len(frame) > self._limit and not last:
             return False
-        self._owe(self._encoded(TextMessage(frame.text)) if self._deflating else frame.wire)
+        self.owe(self._encoded(TextMessage(frame.text)) if self._deflating else frame.wire)
         return True
 
     def _encoded(self, event: Event) -> bytes:
@@ -298,38 +289,6 @@ class HypercornTransport(asyncio.Protocol):
             return b"" if self._ws is None else bytes(self._ws.send(event))
         except LocalProtocolError:
             return b""
-
-    def _owe(self, wire: bytes) -> None:
-        if not self._owed and not self._stuck:
-            self._flusher.add(self)
-        self._owed.append(wire)
-        self._queued += len(wire)
-
-    def flush(self) -> None:
-        """Write what waits, in chunks, until the kernel takes no more."""
-        owed = self._owed
-        while owed and not self._stuck:
-            count, size = 0, 0
-            for wire in owed:
-                if count and size + len(wire) > _CHUNK:
-                    break
-                count += 1
-                size += len(wire)
-            data = owed[0] if count == 1 else b"".join(owed[:count])
-            del owed[:count]
-            self._queued -= size
-            self._transport.write(data)
-        if not owed and not self._stuck:
-            self._tell_written()
-
-    def pause_writing(self) -> None:
-        """Keep what comes from now on: the kernel takes no more."""
-        self._stuck = True
-
-    def resume_writing(self) -> None:
-        """Go on writing."""
-        self._stuck = False
-        self.flush()
 
     # What comes in
 
@@ -401,7 +360,7 @@ class HypercornTransport(asyncio.Protocol):
             if self._waiting is not None or self._ended:
                 break
         if pong is not None and not self._closing and not self._stuck:
-            self._owe(self._encoded(pong.response()))
+            self.owe(self._encoded(pong.response()))
 
     def _read_part(self, event: Message[Any]) -> None:
         if self._closing:
@@ -430,7 +389,7 @@ class HypercornTransport(asyncio.Protocol):
         if ws.state is not ConnectionState.OPEN:
             if ws.state is ConnectionState.REMOTE_CLOSING:
                 self._peer_code = int(event.code)
-                self._owe(bytes(ws.send(event.response())))
+                self.owe(bytes(ws.send(event.response())))
             self._hang_up()
         elif event.code == _MESSAGE_TOO_BIG:
             self._ws = ws
@@ -438,7 +397,7 @@ class HypercornTransport(asyncio.Protocol):
             self._hand_on(Signal.TOO_BIG)
         else:
             logger.info("a client broke the websocket protocol: %s", event.reason)
-            self._owe(bytes(ws.send(event)))
+            self.owe(bytes(ws.send(event)))
             self._hang_up()
 
     def _hand_on(self, message: Incoming) -> None:
@@ -454,7 +413,7 @@ class HypercornTransport(asyncio.Protocol):
 
     def _fail(self) -> None:
         logger.exception("taking what a client sent failed: its socket is closed")
-        self._owe(self._encoded(CloseConnection(_INTERNAL_ERROR)))
+        self.owe(self._encoded(CloseConnection(_INTERNAL_ERROR)))
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -472,13 +431,10 @@ class HypercornTransport(asyncio.Protocol):
             return
         self._closing = True
         self._parts.clear()
-        self._owe(self._encoded(CloseConnection(code=code, reason=reason)))
+        self.owe(self._encoded(CloseConnection(code=code, reason=reason)))
         self.flush()
-        if self._owed or self._stuck:
-            self._written = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._written], timeout=patience)
-            if self._owed or self._stuck:
-                self.abort()
+        if not await self.written(patience):
+            self.abort()
         self._start_grace()
 
     def _start_grace(self) -> None:
@@ -487,7 +443,7 @@ class HypercornTransport(asyncio.Protocol):
             self._grace = loop.call_later(CLOSE_GRACE, self._end_grace)
 
     def _end_grace(self) -> None:
-        if self._owed or self._stuck:
+        if self.pending:
             self.abort()
         else:
             self._transport.close()
@@ -498,7 +454,8 @@ class HypercornTransport(asyncio.Protocol):
             return
         self._ended = True
         self._closing = True
-        self._drop()
+        self._parts.clear()
+        self.drop()
         socket = self._transport.get_extra_info("socket")
         if socket is not None:
             with suppress(OSError):  # It may have gone already.
@@ -510,19 +467,10 @@ class HypercornTransport(asyncio.Protocol):
         """Let Hypercorn know, which ends the websocket."""
         self._ended = True
         self._closing = True
-        self._drop()
+        self._parts.clear()
+        self.drop()
         if self._grace is not None:
             self._grace.cancel()
         if self._replaced is not None:
             replaced, self._replaced = self._replaced, None
             replaced.connection_lost(error)
-
-    def _drop(self) -> None:
-        self._owed.clear()
-        self._parts.clear()
-        self._queued = 0
-        self._tell_written()
-
-    def _tell_written(self) -> None:
-        if self._written is not None and not self._written.done():
-            self._written.set_result(None)

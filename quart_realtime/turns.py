@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Protocol, cast
 
-SOCKETS_A_TURN = 256
+SOCKETS_A_TURN = 512
 """How many sockets are written to before other work gets its turn."""
 SECONDS_A_TURN = 0.01
 """For how long sockets are written to before other work gets its turn."""

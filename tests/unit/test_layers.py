@@ -24,6 +24,7 @@ SERVER = [
     "limits",
     "turns",
     "transport",
+    "writing",
     "deflate",
     "servers",
     "inbox",
