@@ -26,13 +26,13 @@ from wsproto.events import (
 from wsproto.handshake import server_extensions_handshake
 from wsproto.utilities import LocalProtocolError
 
+from .asgi import ASGITransport, Writers
 from .deflate import BoundedDeflate
 from .frames import Frame
 from .settings import Settings
 from .transport import (
     CLOSE_GRACE,
     PATIENCE,
-    ASGITransport,
     Incoming,
     Receive,
     Send,
@@ -40,7 +40,7 @@ from .transport import (
     Take,
     Transport,
 )
-from .turns import Flusher, Writers
+from .turns import Flusher
 from .writing import CHUNK, BatchingProtocol
 
 logger = logging.getLogger("quart_realtime")

@@ -205,7 +205,7 @@ async def test_who_stops_reading_is_closed_and_the_others_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("quart_realtime.connection.PATIENCE", 0.05)
-    monkeypatch.setattr("quart_realtime.transport.CLOSE_GRACE", 0.05)
+    monkeypatch.setattr("quart_realtime.asgi.CLOSE_GRACE", 0.05)
     app = make_app(SEND_BUFFER=10_000)
     realtime = Realtime(app)
     async with realtime_client(app, user_id="luis") as luis:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from quart_realtime.asgi import ASGITransport, Writers
 from quart_realtime.frames import Frame
 from quart_realtime.settings import Settings
-from quart_realtime.transport import ASGITransport
-from quart_realtime.turns import Writers
 
 from .fakes import BOUND
 
@@ -193,7 +192,7 @@ async def test_a_close_reaches_a_socket_that_is_only_slow(
     transport.send(frame("a"))
     await socket.waiting.wait()
     socket.waiting.clear()
-    monkeypatch.setattr(transport, "_send", closing_only(socket, transport._send))
+    monkeypatch.setattr(transport, "put", closing_only(socket, transport.put))
     async with asyncio.timeout(BOUND):
         await transport.close(4005, "slow", patience=0.02)
     assert [message["type"] for message in socket.sent] == ["websocket.close"]

@@ -1,0 +1,222 @@
+"""Plain ASGI, right on any server: one task writes to all sockets that don't let it wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import cast
+
+from .frames import Frame
+from .settings import Settings
+from .transport import CLOSE_GRACE, PATIENCE, Receive, Send, Take
+
+logger = logging.getLogger("quart_realtime")
+
+SECONDS_A_TURN = 0.01
+"""For how long sockets are written to before other work gets its turn."""
+SOCKETS_A_LOOK = 8
+"""After how many of them the clock is looked at."""
+
+
+class ASGITransport:
+    """A socket by way of ASGI's receive and send."""
+
+    __slots__ = (
+        "_ended",
+        "_limit",
+        "_reading",
+        "_receive",
+        "_writers",
+        "_written",
+        "in_flight",
+        "owed",
+        "pending",
+        "put",
+        "writer",
+    )
+
+    def __init__(self, receive: Receive, send: Send, writers: Writers, settings: Settings) -> None:
+        self.put = send
+        self._receive = receive
+        self._writers = writers
+        self._limit = settings.send_buffer
+        # The writers': what is owed, what is being written and by which task, the size of both.
+        self.owed: Frame | deque[Frame] | None = None
+        self.in_flight: Frame | None = None
+        self.writer: asyncio.Task[None] | None = None
+        self.pending = 0
+        self._written: asyncio.Future[None] | None = None
+        self._reading: asyncio.Timeout | None = None
+        self._ended = False
+
+    async def accept(self, subprotocol: str | None) -> None:
+        """Complete the handshake, with the subprotocol chosen."""
+        await self.put({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+
+    async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
+        """Hand each message to *take* until the socket has ended; return its close code."""
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                if first is not None:
+                    await first
+                while True:
+                    event = await self._receive()
+                    if event["type"] == "websocket.disconnect":
+                        return int(event.get("code", 1005))
+                    if event["type"] == "websocket.receive":
+                        text = event.get("text")
+                        waiting = take(event.get("bytes") or b"" if text is None else text)
+                        if waiting is not None:
+                            await waiting
+        except TimeoutError:
+            if self._reading is None or not self._reading.expired():
+                raise
+            # Closed by us, and the client took too long to answer: it ends all the same.
+            return 1006
+
+    def send(self, frame: Frame, *, last: bool = False) -> bool:
+        """Write *frame* after all that was sent before, without waiting for it."""
+        if self._ended:
+            return True
+        size = len(frame.data)
+        if self.pending and self.pending + size > self._limit and not last:
+            return False
+        self.pending += size
+        owed = self.owed
+        if owed is None:
+            self.owed = frame
+            if self.in_flight is None:
+                self._writers.add(self)
+        elif isinstance(owed, deque):
+            owed.append(frame)
+        else:
+            self.owed = deque((owed, frame))
+        return True
+
+    def next_frame(self) -> Frame | None:
+        """Return the frame that is to be written next, None where nothing is owed."""
+        owed = self.owed
+        if not isinstance(owed, deque):
+            self.owed = None
+            return owed
+        frame = owed.popleft()
+        if not owed:
+            self.owed = None
+        return frame
+
+    def tell_written(self) -> None:
+        """Let the close go on that waits for it."""
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)
+
+    async def close(self, code: int, reason: str, patience: float = PATIENCE) -> None:
+        """Write what waits, for *patience* seconds at most, and then the close frame."""
+        loop = asyncio.get_running_loop()
+        if self.pending:
+            if self._written is None:
+                self._written = loop.create_future()
+            await asyncio.wait([self._written], timeout=patience)
+        if not self._ended:
+            self.abort()
+            try:
+                async with asyncio.timeout(patience):
+                    await self.put({"type": "websocket.close", "code": code, "reason": reason})
+            except Exception:
+                logger.debug("closing a socket failed", exc_info=True)
+        if self._reading is not None:
+            with suppress(RuntimeError):  # It may have ended by itself.
+                self._reading.reschedule(loop.time() + CLOSE_GRACE)
+
+    def abort(self) -> None:
+        """Drop what waits; nothing is written any more."""
+        self._ended = True
+        self.owed = self.in_flight = None
+        self.pending = 0
+        self.tell_written()
+        writer = self.writer
+        if writer is not None and writer is not asyncio.current_task():
+            self._writers.leave_behind(writer)
+            writer.cancel()
+
+
+class Writers:
+    """Writes to one socket after the other, in one task, and leaves behind whoever lets it wait.
+
+    A task for each socket would cost more than the writing; waiting for each would let one slow
+    peer hold up all. So when a write makes the task wait, another one goes on with the rest.
+    """
+
+    def __init__(self) -> None:
+        self._owed: deque[ASGITransport] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._busy = False
+        # The event loop keeps only weak references to tasks.
+        self._left_behind: set[asyncio.Task[None]] = set()
+
+    def add(self, socket: ASGITransport) -> None:
+        """Have *socket* written to; once is enough until then."""
+        self._owed.append(socket)
+        if self._task is None:
+            self._go_on()
+
+    async def catch_up(self) -> None:
+        """Wait until no socket is owed anything, but for those that let it wait."""
+        while (task := self._task) is not None:
+            await asyncio.wait([task], timeout=SECONDS_A_TURN)
+
+    def leave_behind(self, task: asyncio.Task[None]) -> None:
+        """Go on without *task*, which waits for the socket that it writes to."""
+        if task is self._task and self._busy:
+            self._left_behind.add(task)
+            task.add_done_callback(self._left_behind.discard)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._busy = False
+        work = self._work() if self._owed else None
+        self._task = None if work is None else asyncio.get_running_loop().create_task(work)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        while self._owed:
+            # It runs when this task lets others run: because it has to wait, or to be fair.
+            loop.call_soon(self.leave_behind, task)
+            end = loop.time() + SECONDS_A_TURN
+            while self._owed and loop.time() < end:
+                self._busy = True
+                await self._write(min(len(self._owed), SOCKETS_A_LOOK), task)
+                if self._task is not task:
+                    return
+                self._busy = False
+            await asyncio.sleep(0)
+        self._task = None
+
+    async def _write(self, sockets: int, task: asyncio.Task[None]) -> None:
+        """Write to so many sockets, or to those before the one that lets *task* wait."""
+        for _ in range(sockets):
+            socket = self._owed.popleft()
+            socket.writer = task
+            try:
+                while (frame := socket.next_frame()) is not None:
+                    socket.in_flight = frame
+                    await socket.put({"type": "websocket.send", "text": frame.text, "bytes": None})
+                    if socket.in_flight is None:  # It was aborted meanwhile.
+                        break
+                    socket.pending -= len(frame.data)
+                    socket.in_flight = None
+                    if socket.owed is None:
+                        socket.tell_written()
+                        break
+            except Exception:
+                # Each server raises errors of its own when the peer has gone; it says so by
+                # websocket.disconnect too, which ends the connection.
+                logger.debug("writing to a socket failed", exc_info=True)
+                socket.abort()
+            finally:
+                socket.writer = None
+            if self._task is not task:
+                return
