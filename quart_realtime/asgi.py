@@ -27,6 +27,7 @@ class ASGITransport:
     __slots__ = (
         "_ended",
         "_limit",
+        "_looked_at",
         "_reading",
         "_receive",
         "_writers",
@@ -48,13 +49,20 @@ class ASGITransport:
         self.in_flight: Frame | None = None
         self.writer: asyncio.Task[None] | None = None
         self.pending = 0
+        self._looked_at: Frame | None = None
         self._written: asyncio.Future[None] | None = None
         self._reading: asyncio.Timeout | None = None
         self._ended = False
 
-    async def accept(self, subprotocol: str | None) -> None:
+    def is_stalled(self) -> bool:
+        """Tell whether something waits, and nothing has been written since this was last asked."""
+        before, self._looked_at = self._looked_at, self.in_flight
+        return before is not None and before is self.in_flight
+
+    async def accept(self, subprotocol: str | None) -> bool:
         """Complete the handshake, with the subprotocol chosen."""
         await self.put({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        return True
 
     async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
         """Hand each message to *take* until the socket has ended; return its close code."""
@@ -114,23 +122,30 @@ class ASGITransport:
 
     async def close(self, code: int, reason: str, patience: float = PATIENCE) -> None:
         """Write what waits, for *patience* seconds at most, and then the close frame."""
-        loop = asyncio.get_running_loop()
         if self.pending:
             if self._written is None:
-                self._written = loop.create_future()
+                self._written = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._written], timeout=patience)
         if not self._ended:
-            self.abort()
+            self.drop()
             try:
                 async with asyncio.timeout(patience):
                     await self.put({"type": "websocket.close", "code": code, "reason": reason})
             except Exception:
                 logger.debug("closing a socket failed", exc_info=True)
+        self._end_reading(CLOSE_GRACE)
+
+    def _end_reading(self, seconds: float) -> None:
         if self._reading is not None:
             with suppress(RuntimeError):  # It may have ended by itself.
-                self._reading.reschedule(loop.time() + CLOSE_GRACE)
+                self._reading.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def abort(self) -> None:
+        """Drop what waits and end; the server frees the socket when it can."""
+        self.drop()
+        self._end_reading(0)
+
+    def drop(self) -> None:
         """Drop what waits; nothing is written any more."""
         self._ended = True
         self.owed = self.in_flight = None
@@ -215,7 +230,7 @@ class Writers:
                 # Each server raises errors of its own when the peer has gone; it says so by
                 # websocket.disconnect too, which ends the connection.
                 logger.debug("writing to a socket failed", exc_info=True)
-                socket.abort()
+                socket.drop()
             finally:
                 socket.writer = None
             if self._task is not task:

@@ -240,7 +240,8 @@ class Connection:
     async def run(self) -> None:
         """Live from the accepted handshake to the end."""
         try:
-            await self._transport.accept(self.handshake.subprotocol)
+            if not await self._transport.accept(self.handshake.subprotocol):
+                return
             if self._services.draining:
                 self._come_back(CloseCode.TRY_LATER, "the server is stopping")
             self.wake()
@@ -492,6 +493,10 @@ class Connection:
             self._close_soon(overdue)
             return
         if self._heartbeat.wants_ping(now):
+            if self._transport.is_stalled():
+                # It may well answer pings, without reading any.
+                self._lag()
+                return
             self._ping()
         self._services.wheel.set(self, self._heartbeat.next_deadline())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
 
 class BoundedDeflate(PerMessageDeflate):
@@ -19,6 +19,20 @@ class BoundedDeflate(PerMessageDeflate):
         super().__init__()
         self._limit = limit
         self._room = limit
+        # Whether the message that a control frame stands in is compressed; None between messages.
+        self._interrupted: bool | None = None
+
+    def frame_inbound_header(
+        self,
+        proto: FrameDecoder | FrameProtocol,
+        opcode: Opcode,
+        rsv: RsvBits,
+        payload_length: int,
+    ) -> CloseReason | RsvBits:
+        """Begin a frame; a control frame is none of the message that it stands in."""
+        if opcode.iscontrol():
+            self._interrupted = self._inbound_compressed
+        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
 
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
@@ -31,6 +45,9 @@ class BoundedDeflate(PerMessageDeflate):
             inflated = inflater.decompress(data, self._room + 1)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        if inflater.eof:
+            # zlib would keep all that follows. Nothing has to: a message has no last block.
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         self._room -= len(inflated)
         return CloseReason.MESSAGE_TOO_BIG if self._room < 0 else inflated
 
@@ -38,6 +55,9 @@ class BoundedDeflate(PerMessageDeflate):
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
         """Inflate what is left of a message that has ended."""
-        if fin and self._inbound_is_compressible:
+        if not self._inbound_is_compressible:
+            self._inbound_compressed = self._interrupted
+            return None
+        if fin:
             self._room = self._limit
         return super().frame_inbound_complete(proto, fin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -36,11 +35,12 @@ class Frame:
     (RFC 6455, section 5.2).
     """
 
-    __slots__ = ("__dict__", "data", "wire")
+    __slots__ = ("_text", "data", "wire")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.wire = _text_frame_header(len(data)) + data
+        self._text: str | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -48,10 +48,12 @@ class Frame:
     def __repr__(self) -> str:
         return f"Frame({self.text!r})"
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The frame's JSON text."""
-        return self.data.decode()
+        if self._text is None:
+            self._text = self.data.decode()
+        return self._text
 
 
 def _frame(**envelope: Any) -> Frame:

@@ -27,6 +27,7 @@ from wsproto.handshake import server_extensions_handshake
 from wsproto.utilities import LocalProtocolError
 
 from .asgi import ASGITransport, Writers
+from .assembly import Assembly
 from .deflate import BoundedDeflate
 from .frames import Frame
 from .settings import Settings
@@ -165,6 +166,8 @@ _CLOSED_BUDGET = 4 * 1_048_576
 """How many bytes a client may go on to send after it was told that it is closed."""
 _MESSAGE_TOO_BIG = 1009
 _INTERNAL_ERROR = 1011
+_EVENTS_A_TURN = 200
+"""How many frames of one socket are read before other work gets its turn."""
 
 
 class HypercornTransport(BatchingProtocol):
@@ -177,6 +180,7 @@ class HypercornTransport(BatchingProtocol):
     """
 
     __slots__ = (
+        "_assembly",
         "_closing",
         "_deaf",
         "_deflating",
@@ -185,12 +189,10 @@ class HypercornTransport(BatchingProtocol):
         "_inside",
         "_limit",
         "_max_size",
-        "_parts",
         "_peer_code",
         "_receive",
         "_replaced",
         "_send",
-        "_size",
         "_surplus",
         "_take",
         "_waiting",
@@ -210,9 +212,8 @@ class HypercornTransport(BatchingProtocol):
         self._ws: WSConnection | None = None
         self._replaced: asyncio.BaseProtocol | None = None
         self._take: Take | None = None
-        # The parts of a message that isn't complete, and what its taker waits for.
-        self._parts: list[str | bytes] = []
-        self._size = 0
+        # A message that isn't complete, and what the taker of the last one waits for.
+        self._assembly: Assembly | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._peer_code: int | None = None
         self._closing = False
@@ -224,33 +225,36 @@ class HypercornTransport(BatchingProtocol):
 
     # The handshake
 
-    async def accept(self, subprotocol: str | None) -> None:
+    async def accept(self, subprotocol: str | None) -> bool:
         """Complete the handshake, with the subprotocol chosen, and take the socket over."""
         inside, self._inside = self._inside, None
-        if inside is None:
-            raise RuntimeError("a websocket can be accepted once")
-        handshake = inside.stream.handshake
-        deflate = self._negotiate(handshake) if self._deflating else None
+        if inside is None or self._transport.is_closing():
+            return False
+        stream = inside.stream
+        deflate = self._negotiate(stream.handshake) if self._deflating else None
         self._deflating = deflate is not None
         if deflate is None:
-            handshake.extensions = None
-        if self._transport.is_closing():
-            self._ended = True
-        else:
-            # Before the client can know: what it sends then comes here and nowhere else.
-            self._replaced = self._transport.get_protocol()
-            self._transport.set_protocol(self)
-            self._transport.pause_reading()
+            stream.handshake.extensions = None
+        # Before the client can know: what it sends then comes here and nowhere else.
+        self._replaced = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+        self._transport.pause_reading()
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        self._ws = getattr(stream, "connection", None)
+        if self._ws is None or stream.closed:
+            # Hypercorn had refused it by then, and says nothing of that.
+            self._closing = True
+            self._transport.close()
+            return False
         if deflate is not None:
-            inside.stream.connection = WSConnection(ConnectionType.SERVER, [deflate])
-        self._ws = getattr(inside.stream, "connection", None)
-        self._transport.set_write_buffer_limits(high=0)
+            self._ws = stream.connection = WSConnection(ConnectionType.SERVER, [deflate])
+        self.watch_buffer()
         # The handshake has used these up, but they would be kept as long as the socket; the
         # subprotocols may hold the token.
-        handshake.connection_tokens = handshake.subprotocols = None
+        stream.handshake.connection_tokens = stream.handshake.subprotocols = None
         if hasattr(inside.http.connection, "h11_connection"):
             inside.http.connection.h11_connection = None
+        return True
 
     def _negotiate(self, handshake: Any) -> BoundedDeflate | None:
         """Agree on compression as Hypercorn is going to, None where it isn't offered."""
@@ -323,9 +327,9 @@ class HypercornTransport(BatchingProtocol):
         self._waiting = asyncio.get_running_loop().create_task(wait())
 
     def _read_on(self) -> None:
-        if not self._transport.is_closing():
-            self._read()
-        if self._waiting is None and not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._read() and self._waiting is None:
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -343,62 +347,63 @@ class HypercornTransport(BatchingProtocol):
             self.abort()
         return self._surplus > _CLOSED_BUDGET
 
-    def _read(self) -> None:
-        """Hand on the messages that are complete, until one is to be waited for."""
+    def _read(self) -> bool:
+        """Hand on what has come, until something is to be waited for or others have their turn.
+
+        Returns:
+            Whether all of it has been read.
+        """
         if self._ws is None or self._waiting is not None:
-            return
-        pong: Ping | None = None
-        for event in self._ws.events():
+            return True
+        for count, event in enumerate(self._ws.events(), 1):
             if isinstance(event, Message):
                 self._read_part(event)
             elif isinstance(event, CloseConnection):
                 self._read_close(event)
             elif isinstance(event, (Ping, Pong)):
-                # Only the last of several is answered, which is enough (RFC 6455, section 5.5.3).
-                pong = event if isinstance(event, Ping) else pong
+                if isinstance(event, Ping) and not self._closing and not self._stuck:
+                    self.owe(self._encoded(event.response()))
                 self._hand_on(Signal.CONTROL)
             if self._waiting is not None or self._ended:
-                break
-        if pong is not None and not self._closing and not self._stuck:
-            self.owe(self._encoded(pong.response()))
+                return True
+            if count == _EVENTS_A_TURN:
+                # One read may bring tens of thousands of frames.
+                self._transport.pause_reading()
+                asyncio.get_running_loop().call_soon(self._read_on)
+                return False
+        return True
 
     def _read_part(self, event: Message[Any]) -> None:
         if self._closing:
             return
         # wsproto's older versions give a bytearray.
         data = event.data if isinstance(event.data, str) else bytes(event.data)
-        if event.message_finished and not self._parts:
+        if event.message_finished and self._assembly is None:
             self._hand_on(data)
             return
-        # An empty part counts too: a message of nothing but those would never end.
-        self._size += len(data) or 1
-        self._parts.append(data)
-        if self._size > self._max_size:
-            self._parts.clear()
-            self._hand_on(Signal.TOO_BIG)
-        elif event.message_finished:
-            parts, self._parts, self._size = self._parts, [], 0
-            text = isinstance(event, TextMessage)
-            self._hand_on("".join(parts) if text else b"".join(parts))  # type: ignore[arg-type]
+        if self._assembly is None:
+            self._assembly = Assembly(self._max_size)
+        assembly = self._assembly
+        fits = assembly.add(data)
+        if event.message_finished or not fits:
+            self._assembly = None
+            self._hand_on(assembly.message() if fits else Signal.TOO_BIG)
 
     def _read_close(self, event: CloseConnection) -> None:
         """Answer the client's close; or close because it broke the protocol."""
-        ws, self._ws = self._ws, None  # What follows a close isn't read.
-        if ws is None:
-            return
-        if ws.state is not ConnectionState.OPEN:
-            if ws.state is ConnectionState.REMOTE_CLOSING:
-                self._peer_code = int(event.code)
-                self.owe(bytes(ws.send(event.response())))
+        ws = self._ws
+        if ws is None or ws.state is ConnectionState.CLOSED:
+            self._hang_up()
+        elif ws.state is ConnectionState.REMOTE_CLOSING:
+            self._peer_code = int(event.code)
+            self.owe(bytes(ws.send(event.response())))
             self._hang_up()
         elif event.code == _MESSAGE_TOO_BIG:
-            self._ws = ws
             self._deaf = True
             self._hand_on(Signal.TOO_BIG)
         else:
             logger.info("a client broke the websocket protocol: %s", event.reason)
-            self.owe(bytes(ws.send(event)))
-            self._hang_up()
+            self._give_up(event.code, event.reason)
 
     def _hand_on(self, message: Incoming) -> None:
         if self._closing or self._take is None:
@@ -413,8 +418,21 @@ class HypercornTransport(BatchingProtocol):
 
     def _fail(self) -> None:
         logger.exception("taking what a client sent failed: its socket is closed")
-        self.owe(self._encoded(CloseConnection(_INTERNAL_ERROR)))
-        self._hang_up()
+        self._give_up(_INTERNAL_ERROR, None)
+
+    def _give_up(self, code: int, reason: str | None) -> None:
+        """Close, and listen no more.
+
+        What is unread yet is still received, for the close's grace, or it might destroy the close.
+        """
+        self.owe(self._encoded(CloseConnection(code, reason)))
+        self._closing = self._deaf = True
+        self.flush()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+        self._start_grace()
 
     def _hang_up(self) -> None:
         """Write what waits, and close the socket; by force if that takes too long."""
@@ -430,7 +448,7 @@ class HypercornTransport(BatchingProtocol):
         if self._closing or self._ended:
             return
         self._closing = True
-        self._parts.clear()
+        self._assembly = None
         self.owe(self._encoded(CloseConnection(code=code, reason=reason)))
         self.flush()
         if not await self.written(patience):
@@ -454,7 +472,7 @@ class HypercornTransport(BatchingProtocol):
             return
         self._ended = True
         self._closing = True
-        self._parts.clear()
+        self._assembly = None
         self.drop()
         socket = self._transport.get_extra_info("socket")
         if socket is not None:
@@ -467,7 +485,7 @@ class HypercornTransport(BatchingProtocol):
         """Let Hypercorn know, which ends the websocket."""
         self._ended = True
         self._closing = True
-        self._parts.clear()
+        self._assembly = None
         self.drop()
         if self._grace is not None:
             self._grace.cancel()

@@ -39,8 +39,11 @@ class Transport(Protocol):
     def pending(self) -> int:
         """How many bytes wait to be written."""
 
-    async def accept(self, subprotocol: str | None) -> None:
-        """Complete the handshake, with the subprotocol chosen."""
+    def is_stalled(self) -> bool:
+        """Tell whether something waits, and nothing has been written since this was last asked."""
+
+    async def accept(self, subprotocol: str | None) -> bool:
+        """Complete the handshake, with the subprotocol chosen; False if the socket has ended."""
 
     async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
         """Hand each message to *take* until the socket has ended; return its close code.

@@ -22,7 +22,16 @@ class BatchingProtocol(asyncio.Protocol):
         flusher: Calls :meth:`flush` when the turn is over.
     """
 
-    __slots__ = ("_flusher", "_owed", "_queued", "_socket", "_stuck", "_transport", "_written")
+    __slots__ = (
+        "_flusher",
+        "_held_back",
+        "_owed",
+        "_queued",
+        "_socket",
+        "_stuck",
+        "_transport",
+        "_written",
+    )
 
     def __init__(self, transport: asyncio.Transport, flusher: Flusher) -> None:
         self._transport = transport
@@ -31,12 +40,25 @@ class BatchingProtocol(asyncio.Protocol):
         self._owed: bytes | list[bytes] | None = None
         self._queued = 0
         self._stuck = False
+        self._held_back = 0
         self._written: asyncio.Future[None] | None = None
 
     @property
     def pending(self) -> int:
         """How many bytes wait to be written."""
         return self._queued + (self._transport.get_write_buffer_size() if self._stuck else 0)
+
+    def watch_buffer(self) -> None:
+        """Have the transport say at once when the kernel takes no more."""
+        # TLS takes a limit of 0 for one that is always passed.
+        self._transport.set_write_buffer_limits(high=0 if self._socket else 1, low=0)
+
+    def is_stalled(self) -> bool:
+        """Tell whether something waits, and nothing has been written since this was last asked."""
+        before, self._held_back = self._held_back, 0
+        if self._stuck:
+            self._held_back = self._transport.get_write_buffer_size()
+        return 0 < self._held_back == before
 
     def owe(self, wire: bytes) -> None:
         """Have *wire* written after all that was owed before."""

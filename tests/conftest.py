@@ -12,6 +12,16 @@ from quart_schema import QuartSchema
 SECRET = "a secret for tests, long enough for any of the HMAC algorithms that there are"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    lanes = ("fast", "asgi")
+    parser.addoption("--lane", choices=lanes, default="fast", help="how real servers' sockets go")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    line = "lane(name): true on that lane alone, and skipped on the other"
+    config.addinivalue_line("markers", line)
+
+
 def make_app(**settings: object) -> Quart:
     """An app with JWT and quart-schema; *settings* are QUART_REALTIME_… keys without the prefix."""
     app = Quart("tests")

@@ -26,6 +26,7 @@ SERVER = [
     "asgi",
     "turns",
     "writing",
+    "assembly",
     "deflate",
     "servers",
     "inbox",
