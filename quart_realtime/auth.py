@@ -6,14 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from copy import deepcopy
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import jwt
 from attrs import field, frozen
-from quart import Quart, g
+from quart import Quart, current_app, g
 from quart.wrappers import Websocket
+from quart_jwt_extended import view_decorators
 from quart_jwt_extended.config import config as jwt_config
 from quart_jwt_extended.exceptions import (
     JWTExtendedException,
@@ -55,6 +58,8 @@ class Identity:
     token_header: dict[str, Any] = field(repr=False)
     user: Any = field(default=None, repr=False, eq=False)
     leeway: float = 0.0
+    # The key and all else that the token was checked by.
+    rules: tuple[Any, ...] = field(default=(), repr=False, eq=False)
 
     def remaining(self) -> float | None:
         """Return for how many seconds from now the token is taken, None for ever."""
@@ -66,6 +71,8 @@ class JWTAuthenticator:
 
     def __init__(self, app: Quart) -> None:
         self._app = app
+        self._rules: tuple[Any, ...] = ()
+        _read_tokens_once()
 
     def check_setup(self) -> None:
         """Raise SetupError where the app has no JWTManager."""
@@ -111,7 +118,15 @@ class JWTAuthenticator:
                 token_header=header,
                 user=user,
                 leeway=_seconds(jwt_config.leeway),
+                rules=self._shared_rules(data, header),
             )
+
+    def _shared_rules(self, data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
+        """Return one tuple for all tokens that are checked alike, to keep connections small."""
+        rules = _rules(data, header)
+        if rules != self._rules:
+            self._rules = rules
+        return self._rules
 
     async def issue(self, identity: Any, claims: Mapping[str, Any] | None = None) -> str:
         """Make an access token for *identity*, with the app's own *claims* in it."""
@@ -200,6 +215,66 @@ def log_in(identity: Identity | None) -> None:
         g._jwt_extended_jwt_header = identity.token_header
         if identity.user is not None:
             g._jwt_extended_jwt_user = identity.user
+
+
+# A route that is called over a socket would have its token read, and its signature checked, at each
+# request, which takes longer than all the rest of the request. Within a request of ours, what has
+# been read from the connection's token is used again while nothing it depends on has changed; all
+# that may change (expiry, revocation, the claims' check, the user) is looked at each time.
+
+_vouched_for: ContextVar[Identity | None] = ContextVar("quart_realtime_vouched_for", default=None)
+
+
+def vouch_for(identity: Identity | None) -> None:
+    """Let routes that run in this context take *identity*'s token as it has been read."""
+    _vouched_for.set(identity)
+
+
+def _rules(data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
+    """Return all that quart-jwt-extended reads and checks a token by, from the current app."""
+    manager = current_app.extensions[_EXTENSION]
+    try:
+        key = manager._decode_key_callback(data, header)
+    except TypeError:  # The older form of the callback.
+        key = manager._decode_key_callback(data)
+    return (
+        key,
+        list(jwt_config.decode_algorithms),
+        jwt_config.audience,
+        jwt_config.decode_issuer,
+        jwt_config.leeway,
+        jwt_config.identity_claim_key,
+        jwt_config.user_claims_key,
+    )
+
+
+def _read_tokens_once() -> None:
+    """Have quart-jwt-extended's decorators ask for what has been read already."""
+    if view_decorators.decode_token is decode_token:
+        view_decorators.decode_token = _decode_token
+        view_decorators.get_unverified_jwt_headers = _unverified_headers
+
+
+def _decode_token(
+    encoded_token: str, csrf_value: str | None = None, allow_expired: bool = False
+) -> dict[str, Any]:
+    """Do as quart-jwt-extended's ``decode_token``, which it is in place of."""
+    identity = _vouched_for.get()
+    if (
+        identity is not None
+        and identity.token == encoded_token
+        and not (csrf_value or allow_expired)
+        and (identity.expires_at is None or (identity.remaining() or 0) > 0)
+        and _rules(identity.token_data, identity.token_header) == identity.rules
+    ):
+        # A copy, so that nothing that a route does to its claims carries over to the next.
+        return deepcopy(identity.token_data)
+    return cast("dict[str, Any]", decode_token(encoded_token, csrf_value, allow_expired))
+
+
+def _unverified_headers(encoded_token: str) -> dict[str, Any]:
+    """Do as quart-jwt-extended's ``get_unverified_jwt_headers``, which it is in place of."""
+    return dict(_header_of(encoded_token.partition(".")[0]))
 
 
 def _seconds(value: timedelta | float) -> float:

@@ -17,7 +17,7 @@ from werkzeug.http import parse_date, parse_options_header
 from werkzeug.routing import BuildError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from .auth import JWTAuthenticator
+from .auth import JWTAuthenticator, vouch_for
 from .connection import Connection
 from .errors import InternalError, InvalidPayload, NotFound
 from .models import dump
@@ -77,6 +77,7 @@ class RouteCaller:
         query: list[tuple[str, str]] = []
         if route.method not in _BODY_METHODS:
             query, rest = _query_arguments(rest), {}
+        vouch_for(connection.identity)
         if connection.identity is not None:
             rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
         body = b""
