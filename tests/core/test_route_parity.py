@@ -318,3 +318,62 @@ async def test_identity_and_g_of_one_request_never_reach_the_next() -> None:
         # The route has no @jwt_required, so that nobody put an identity there.
         assert await client.request("box", "find") == {"found": None, "who": None}
         assert await client.request("box", "find_native") == {"found": None, "who": "ana"}
+
+
+def app_with_claims() -> tuple[Quart, Realtime]:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @app.get("/claims")
+    @jwt_required
+    @realtime.handler("claims", "get")
+    async def claims() -> Any:
+        mine = get_jwt_claims()
+        told = dict(mine)
+        mine["role"] = "admin"
+        return told
+
+    return app, realtime
+
+
+async def test_what_a_route_does_to_its_claims_is_gone_with_the_request() -> None:
+    app, _ = app_with_claims()
+    async with realtime_client(app, user_id="ana", claims={"role": "reader"}) as client:
+        for _ in range(3):
+            assert await client.request("claims", "get") == {"role": "reader"}
+        (connection,) = app.extensions["QUART_REALTIME"].connections()
+        assert connection.claims == {"role": "reader"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_SECRET_KEY", "another secret that is long enough for all the algorithms there are"),
+        ("JWT_DECODE_AUDIENCE", "somebody else"),
+        ("JWT_DECODE_ISSUER", "somebody else"),
+    ],
+)
+async def test_a_token_that_http_no_longer_takes_isnt_taken_over_the_socket_either(
+    name: str, value: str
+) -> None:
+    app, _ = app_with_claims()
+    async with realtime_client(app, user_id="ana") as client:
+        await client.request("claims", "get")
+        token = app.extensions["QUART_REALTIME"].connections()[0].identity.token
+        app.config[name] = value
+        headers = {"Authorization": f"Bearer {token}"}
+        over_http = await app.test_client().get("/claims", headers=headers)
+        with pytest.raises(RealtimeError) as refused:
+            await client.request("claims", "get")
+        assert over_http.status_code == refused.value.details["status"]
+        assert refused.value.details["body"] == await over_http.get_json()
+
+
+async def test_a_route_called_by_http_reads_the_token_that_it_is_sent() -> None:
+    app, _ = app_with_claims()
+    async with realtime_client(app, user_id="ana", claims={"role": "reader"}) as client:
+        await client.request("claims", "get")
+        for token in ("nonsense", "a.b.c"):
+            headers = {"Authorization": f"Bearer {token}"}
+            response = await app.test_client().get("/claims", headers=headers)
+            assert response.status_code == 422
