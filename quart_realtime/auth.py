@@ -225,6 +225,16 @@ def log_in(identity: Identity | None) -> None:
 _vouched_for: ContextVar[Identity | None] = ContextVar("quart_realtime_vouched_for", default=None)
 
 
+_RULES = (
+    "JWT_ALGORITHM",
+    "JWT_DECODE_AUDIENCE",
+    "JWT_DECODE_ISSUER",
+    "JWT_DECODE_LEEWAY",
+    "JWT_IDENTITY_CLAIM",
+    "JWT_USER_CLAIMS",
+)
+
+
 def vouch_for(identity: Identity | None) -> None:
     """Let routes that run in this context take *identity*'s token as it has been read."""
     _vouched_for.set(identity)
@@ -237,15 +247,9 @@ def _rules(data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
         key = manager._decode_key_callback(data, header)
     except TypeError:  # The older form of the callback.
         key = manager._decode_key_callback(data)
-    return (
-        key,
-        list(jwt_config.decode_algorithms),
-        jwt_config.audience,
-        jwt_config.decode_issuer,
-        jwt_config.leeway,
-        jwt_config.identity_claim_key,
-        jwt_config.user_claims_key,
-    )
+    read = current_app.config.get
+    algorithms = tuple(read("JWT_DECODE_ALGORITHMS") or ())
+    return key, algorithms, *map(read, _RULES)
 
 
 def _read_tokens_once() -> None:
@@ -268,7 +272,10 @@ def _decode_token(
         and _rules(identity.token_data, identity.token_header) == identity.rules
     ):
         # A copy, so that nothing that a route does to its claims carries over to the next.
-        return deepcopy(identity.token_data)
+        return {
+            name: deepcopy(value) if isinstance(value, (dict, list)) else value
+            for name, value in identity.token_data.items()
+        }
     return cast("dict[str, Any]", decode_token(encoded_token, csrf_value, allow_expired))
 
 

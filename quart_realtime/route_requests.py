@@ -7,7 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 from quart import Quart, Response, has_request_context, request
@@ -122,7 +122,7 @@ class RouteCaller:
         try:
             self._convert(route, values)
             url = self._urls.build(route.endpoint, values, route.method, append_unknown=False)
-            path = unquote(urlsplit(url).path)
+            path = unquote(url)
             rule, _ = self._urls.match(path, route.method, return_rule=True)
         except BuildError:
             missing = sorted(route.arguments - set(values))
@@ -186,7 +186,7 @@ class RouteCaller:
             handshake.http_version,
             scope,  # type: ignore[arg-type]
             max_content_length=self._app.config["MAX_CONTENT_LENGTH"],
-            body_timeout=self._app.config["BODY_TIMEOUT"],
+            body_timeout=None,  # All of it is here, and a time limit would cost a task.
             send_push_promise=_push_nothing,
         )
         http_request.body.set_result(body)
