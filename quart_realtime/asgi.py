@@ -25,14 +25,15 @@ class ASGITransport:
     """A socket by way of ASGI's receive and send."""
 
     __slots__ = (
+        "_deadline",
         "_ended",
         "_limit",
-        "_looked_at",
         "_reading",
         "_receive",
         "_writers",
         "_written",
         "in_flight",
+        "looked_at",
         "owed",
         "pending",
         "put",
@@ -44,19 +45,21 @@ class ASGITransport:
         self._receive = receive
         self._writers = writers
         self._limit = settings.send_buffer
-        # The writers': what is owed, what is being written and by which task, the size of both.
+        # The writers': what is owed, what is being written and by which task, the size of both, and
+        # what was being written when that was last looked at.
         self.owed: Frame | deque[Frame] | None = None
         self.in_flight: Frame | None = None
         self.writer: asyncio.Task[None] | None = None
         self.pending = 0
-        self._looked_at: Frame | None = None
+        self.looked_at: Frame | None = None
         self._written: asyncio.Future[None] | None = None
         self._reading: asyncio.Timeout | None = None
+        self._deadline: float | None = None
         self._ended = False
 
     def is_stalled(self) -> bool:
         """Tell whether something waits, and nothing has been written since this was last asked."""
-        before, self._looked_at = self._looked_at, self.in_flight
+        before, self.looked_at = self.looked_at, self.in_flight
         return before is not None and before is self.in_flight
 
     async def accept(self, subprotocol: str | None) -> bool:
@@ -67,7 +70,7 @@ class ASGITransport:
     async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
         """Hand each message to *take* until the socket has ended; return its close code."""
         try:
-            async with asyncio.timeout(None) as self._reading:
+            async with asyncio.timeout_at(self._deadline) as self._reading:
                 if first is not None:
                     await first
                 while True:
@@ -136,9 +139,10 @@ class ASGITransport:
         self._end_reading(CLOSE_GRACE)
 
     def _end_reading(self, seconds: float) -> None:
+        self._deadline = asyncio.get_running_loop().time() + seconds
         if self._reading is not None:
             with suppress(RuntimeError):  # It may have ended by itself.
-                self._reading.reschedule(asyncio.get_running_loop().time() + seconds)
+                self._reading.reschedule(self._deadline)
 
     def abort(self) -> None:
         """Drop what waits and end; the server frees the socket when it can."""
@@ -222,7 +226,7 @@ class Writers:
                     if socket.in_flight is None:  # It was aborted meanwhile.
                         break
                     socket.pending -= len(frame.data)
-                    socket.in_flight = None
+                    socket.in_flight = socket.looked_at = None
                     if socket.owed is None:
                         socket.tell_written()
                         break

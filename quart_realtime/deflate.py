@@ -19,8 +19,6 @@ class BoundedDeflate(PerMessageDeflate):
         super().__init__()
         self._limit = limit
         self._room = limit
-        # Whether the message that a control frame stands in is compressed; None between messages.
-        self._interrupted: bool | None = None
 
     def frame_inbound_header(
         self,
@@ -30,9 +28,11 @@ class BoundedDeflate(PerMessageDeflate):
         payload_length: int,
     ) -> CloseReason | RsvBits:
         """Begin a frame; a control frame is none of the message that it stands in."""
+        before = self._inbound_compressed
+        bits = super().frame_inbound_header(proto, opcode, rsv, payload_length)
         if opcode.iscontrol():
-            self._interrupted = self._inbound_compressed
-        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
+            self._inbound_compressed = before
+        return bits
 
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
@@ -46,7 +46,8 @@ class BoundedDeflate(PerMessageDeflate):
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         if inflater.eof:
-            # zlib would keep all that follows. Nothing has to: a message has no last block.
+            # zlib would keep all that follows the last block, without a limit. The RFC allows for
+            # one (section 7.2.3.4), but whoever sends messages has no use for it.
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         self._room -= len(inflated)
         return CloseReason.MESSAGE_TOO_BIG if self._room < 0 else inflated
@@ -56,8 +57,7 @@ class BoundedDeflate(PerMessageDeflate):
     ) -> bytes | CloseReason | None:
         """Inflate what is left of a message that has ended."""
         if not self._inbound_is_compressible:
-            self._inbound_compressed = self._interrupted
-            return None
+            return None  # And nothing else: wsproto would forget the message that it stands in.
         if fin:
             self._room = self._limit
         return super().frame_inbound_complete(proto, fin)

@@ -428,10 +428,10 @@ class HypercornTransport(BatchingProtocol):
         self.owe(self._encoded(CloseConnection(code, reason)))
         self._closing = self._deaf = True
         self.flush()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
+        if not self._transport.can_write_eof():
             self._transport.close()
+        elif not self.pending:
+            self._transport.write_eof()
         self._start_grace()
 
     def _hang_up(self) -> None:

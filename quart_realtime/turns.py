@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Protocol
+
+logger = logging.getLogger("quart_realtime")
 
 SOCKETS_A_TURN = 512
 """How many sockets are written to before other work gets its turn."""
@@ -39,7 +42,11 @@ class Flusher:
     def _run(self) -> None:
         owed = self._owed
         for _ in range(min(len(owed), SOCKETS_A_TURN)):
-            owed.popleft().flush()
+            socket = owed.popleft()
+            try:
+                socket.flush()
+            except Exception:
+                logger.exception("writing to %r failed; the others are written to", socket)
         if owed:
             asyncio.get_running_loop().call_soon(self._run)
         else:

@@ -113,7 +113,7 @@ class BatchingProtocol(asyncio.Protocol):
     async def written(self, patience: float) -> bool:
         """Wait until all has been written, *patience* seconds at most; False if it hasn't."""
         if self._owed is not None or self._stuck:
-            if self._written is None:
+            if self._written is None or self._written.done():
                 self._written = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._written], timeout=patience)
         return self._owed is None and not self._stuck
@@ -135,6 +135,7 @@ class BatchingProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on writing."""
         self._stuck = False
+        self._held_back = 0
         self.flush()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quart_realtime.asgi import ASGITransport, Writers
+from quart_realtime.asgi import SECONDS_A_TURN, SOCKETS_A_LOOK, ASGITransport, Writers
 from quart_realtime.frames import Frame
 from quart_realtime.settings import Settings
 
@@ -244,3 +244,494 @@ async def test_an_abort_drops_what_waits_and_ends_the_writer(
     await asyncio.sleep(0)
     assert socket.sent == []
     assert transport.pending == 0
+
+
+# Many sockets
+
+
+class Peers:
+    """Sockets that one Writers writes to."""
+
+    def __init__(self, number: int) -> None:
+        self.writers = Writers()
+        self.sockets = [Socket() for _ in range(number)]
+        self.transports = [
+            ASGITransport(nothing, socket, self.writers, Settings()) for socket in self.sockets
+        ]
+
+    def send(self, text: str) -> None:
+        for transport in self.transports:
+            transport.send(frame(text))
+
+
+async def started(socket: Socket) -> None:
+    """Wait until something is being written to *socket*."""
+    async with asyncio.timeout(BOUND):
+        await socket.waiting.wait()
+
+
+async def caught_up(writers: Writers) -> None:
+    async with asyncio.timeout(BOUND):
+        await writers.catch_up()
+
+
+async def test_sockets_that_do_not_let_it_wait_are_written_to_by_one_task() -> None:
+    peers = Peers(200)
+    peers.send("a")
+    assert writers() == 1
+    peers.send("b")
+    assert writers() == 1
+    await caught_up(peers.writers)
+    assert [socket.texts for socket in peers.sockets] == [["a", "b"]] * 200
+    assert writers() == 0
+
+
+async def test_a_socket_that_lets_it_wait_is_left_behind_and_the_others_are_written_to() -> None:
+    peers = Peers(20)
+    slow = peers.sockets[3]
+    slow.open.clear()
+    for n in range(3):
+        peers.send(str(n))
+    for socket in peers.sockets:
+        if socket is not slow:
+            await socket.has(3)
+    assert slow.sent == []
+    await caught_up(peers.writers)
+    assert writers() == 1  # The one that was left behind.
+    peers.send("3")
+    await caught_up(peers.writers)
+    slow.open.set()
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [["0", "1", "2", "3"]] * 20
+    assert [transport.pending for transport in peers.transports] == [0] * 20
+
+
+async def test_each_slow_socket_keeps_its_order() -> None:
+    peers = Peers(6)
+    slow = peers.sockets[::2]
+    for socket in slow:
+        socket.open.clear()
+    peers.send("0")
+    for socket in slow:
+        await started(socket)
+    for n in range(1, 50):
+        peers.send(str(n))
+    for socket in reversed(slow):
+        socket.open.set()
+    for n in range(50, 60):
+        peers.send(str(n))
+        await asyncio.sleep(0)
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [[str(n) for n in range(60)]] * 6
+
+
+async def test_a_socket_that_waits_at_each_write_loses_nothing() -> None:
+    """As servers do that await something however ready they are."""
+    peers = Peers(10)
+
+    def yielding(socket: Socket) -> Any:
+        async def put(message: dict[str, Any]) -> None:
+            await asyncio.sleep(0)
+            await socket(message)
+
+        return put
+
+    for transport, socket in zip(peers.transports, peers.sockets, strict=True):
+        transport.put = yielding(socket)
+    for n in range(5):
+        peers.send(str(n))
+        await asyncio.sleep(0)
+    for socket in peers.sockets:
+        await socket.has(5)
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [["0", "1", "2", "3", "4"]] * 10
+
+
+async def test_writing_to_many_leaves_other_work_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that each write takes a turn's time of."""
+    loop = asyncio.get_running_loop()
+    peers = Peers(3 * SOCKETS_A_LOOK)
+    now = loop.time()
+    written = 0
+
+    async def take_long(_: dict[str, Any]) -> None:
+        nonlocal now, written
+        now += SECONDS_A_TURN
+        written += 1
+
+    for transport in peers.transports:
+        transport.put = take_long
+    peers.send("a")
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        while writers():
+            await asyncio.sleep(0)
+            seen.append(written)
+    assert sorted(set(seen)) == [SOCKETS_A_LOOK, 2 * SOCKETS_A_LOOK, 3 * SOCKETS_A_LOOK]
+
+
+async def test_many_sockets_are_written_to_in_one_turn_while_it_is_not_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    peers = Peers(10 * SOCKETS_A_LOOK)
+    now = loop.time()
+    peers.send("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        await asyncio.sleep(0)
+    assert all(socket.texts == ["a"] for socket in peers.sockets)
+    await settled()
+
+
+async def test_an_abort_of_a_socket_that_lets_it_wait_ends_the_task_of_that_one_only() -> None:
+    peers = Peers(10)
+    aborted, waiting = peers.sockets[2], peers.sockets[5]
+    aborted.open.clear()
+    waiting.open.clear()
+    peers.send("a")
+    await started(aborted)
+    await started(waiting)
+    peers.send("b")
+    assert writers() >= 2
+    peers.transports[2].abort()
+    waiting.open.set()
+    aborted.open.set()
+    await settled()
+    rest = [socket.texts for socket in peers.sockets if socket is not aborted]
+    assert rest == [["a", "b"]] * 9
+    assert aborted.sent == []
+
+
+async def test_an_abort_before_the_task_has_gone_on_loses_nothing_of_the_others() -> None:
+    """The task is cancelled that was to write to them."""
+    peers = Peers(10)
+    aborted = peers.sockets[0]
+    aborted.open.clear()
+    aborting = asyncio.ensure_future(started(aborted))
+    aborting.add_done_callback(lambda _: peers.transports[0].abort())
+    peers.send("a")
+    await aborting
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [[]] + [["a"]] * 9
+
+
+async def test_a_socket_s_own_send_may_abort_it() -> None:
+    peers = Peers(3)
+
+    async def abort(_: dict[str, Any]) -> None:
+        peers.transports[1].abort()
+
+    peers.transports[1].put = abort
+    peers.send("a")
+    peers.send("b")
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [["a", "b"], [], ["a", "b"]]
+    assert peers.transports[1].pending == 0
+    peers.send("c")
+    await settled()
+    assert peers.sockets[2].texts == ["a", "b", "c"]
+
+
+async def test_a_socket_that_is_aborted_while_it_is_owed_something_is_passed_over() -> None:
+    peers = Peers(3)
+    peers.send("a")
+    peers.transports[1].abort()
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [["a"], [], ["a"]]
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("gone"), RuntimeError("closed")])
+async def test_a_socket_that_fails_stops_no_other(error: Exception) -> None:
+    peers = Peers(20)
+    for socket in peers.sockets[::2]:
+        socket.error = error
+    peers.send("a")
+    peers.send("b")
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [[], ["a", "b"]] * 10
+    peers.send("c")
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [[], ["a", "b", "c"]] * 10
+
+
+async def test_a_slow_socket_that_fails_in_the_end_stops_no_other() -> None:
+    peers = Peers(3)
+    slow = peers.sockets[0]
+    slow.open.clear()
+    slow.error = ConnectionResetError("gone")
+    peers.send("a")
+    await peers.sockets[2].has(1)
+    slow.open.set()
+    await settled()
+    peers.send("b")
+    await settled()
+    assert [socket.texts for socket in peers.sockets] == [[], ["a", "b"], ["a", "b"]]
+    assert peers.transports[0].pending == 0
+
+
+async def test_a_send_that_was_cancelled_stops_no_other() -> None:
+    """As a server's is that ends the tasks of a socket."""
+    peers = Peers(3)
+
+    async def cancelled(_: dict[str, Any]) -> None:
+        raise asyncio.CancelledError
+
+    peers.transports[0].put = cancelled
+    peers.send("a")
+    await settled()
+    peers.send("b")
+    await settled()
+    assert [socket.texts for socket in peers.sockets[1:]] == [["a", "b"]] * 2
+
+
+async def test_catching_up_does_not_wait_for_a_socket_that_lets_it_wait() -> None:
+    peers = Peers(2)
+    peers.sockets[0].open.clear()
+    peers.send("a")
+    await caught_up(peers.writers)
+    assert peers.sockets[1].texts == ["a"]
+    assert peers.transports[0].pending == 1
+    peers.transports[0].abort()
+    await settled()
+
+
+async def test_a_close_of_one_waits_for_what_it_is_owed_and_for_no_other() -> None:
+    peers = Peers(2)
+    peers.sockets[0].open.clear()
+    peers.send("a")
+    peers.send("b")
+    async with asyncio.timeout(BOUND):
+        await peers.transports[1].close(1000, "")
+    assert [message["type"] for message in peers.sockets[1].sent] == [
+        "websocket.send",
+        "websocket.send",
+        "websocket.close",
+    ]
+    peers.transports[0].abort()
+    await settled()
+
+
+async def test_a_close_waits_until_a_slow_socket_has_taken_all() -> None:
+    peers = Peers(1)
+    (socket,), (transport,) = peers.sockets, peers.transports
+    socket.open.clear()
+    peers.send("a")
+    peers.send("b")
+    await started(socket)
+    closing = asyncio.ensure_future(transport.close(1000, ""))
+    await asyncio.sleep(0)
+    assert socket.sent == []
+    socket.open.set()
+    async with asyncio.timeout(BOUND):
+        await closing
+    assert socket.texts == ["a", "b"]
+    assert socket.sent[-1]["type"] == "websocket.close"
+
+
+# How much may wait
+
+
+async def test_more_than_the_send_buffer_does_not_wait(socket: Socket) -> None:
+    transport = ASGITransport(nothing, socket, Writers(), Settings(send_buffer=10))
+    socket.open.clear()
+    assert transport.send(frame("a" * 6))
+    assert not transport.send(frame("b" * 5))
+    assert transport.send(frame("c" * 4))
+    assert transport.pending == 10
+    assert transport.send(frame("last"), last=True)
+    socket.open.set()
+    await settled()
+    assert socket.texts == ["a" * 6, "c" * 4, "last"]
+
+
+async def test_a_frame_that_is_larger_than_the_send_buffer_goes_out_alone(socket: Socket) -> None:
+    transport = ASGITransport(nothing, socket, Writers(), Settings(send_buffer=10))
+    assert transport.send(frame("a" * 20))
+    assert not transport.send(frame("b"))
+    await settled()
+    assert socket.texts == ["a" * 20]
+
+
+# Who doesn't read
+
+
+async def test_an_idle_socket_is_not_stalled(transport: ASGITransport) -> None:
+    assert [transport.is_stalled() for _ in range(3)] == [False] * 3
+
+
+async def test_a_socket_is_stalled_when_nothing_was_written_since_it_was_asked_last(
+    transport: ASGITransport, socket: Socket
+) -> None:
+    socket.open.clear()
+    transport.send(frame("a"))
+    await started(socket)
+    assert not transport.is_stalled()
+    assert transport.is_stalled()
+    assert transport.is_stalled()
+    socket.open.set()
+    await settled()
+    assert not transport.is_stalled()
+
+
+class Turnstile:
+    """An ASGI server's send that takes one message whenever it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Event()
+        self._permits = asyncio.Semaphore(0)
+
+    async def __call__(self, _: dict[str, Any]) -> None:
+        self.waiting.set()
+        await self._permits.acquire()
+        self.waiting.clear()
+
+    async def waits(self) -> None:
+        async with asyncio.timeout(BOUND):
+            await self.waiting.wait()
+
+    async def take_one(self) -> None:
+        """Take one message, and wait until the next waits."""
+        await self.waits()
+        self.waiting.clear()
+        self._permits.release()
+        await self.waits()
+
+
+@pytest.mark.parametrize("kind", ["of different frames", "of the same frame"])
+async def test_a_socket_that_takes_one_frame_after_the_other_is_not_stalled(kind: str) -> None:
+    turnstile = Turnstile()
+    transport = ASGITransport(nothing, turnstile, Writers(), Settings())
+    same = frame("same")
+    for n in range(5):
+        transport.send(same if kind == "of the same frame" else frame(str(n)))
+    stalled = []
+    for _ in range(4):
+        await turnstile.take_one()
+        stalled.append(transport.is_stalled())
+    assert stalled == [False] * 4
+    assert transport.is_stalled()
+    transport.abort()
+    await settled()
+
+
+# What comes in
+
+
+class Events:
+    """An ASGI server's receive."""
+
+    def __init__(self, *events: dict[str, Any]) -> None:
+        self._events = list(events)
+        self.asked = asyncio.Event()
+
+    async def __call__(self) -> dict[str, Any]:
+        if self._events:
+            return self._events.pop(0)
+        self.asked.set()
+        return await nothing()
+
+
+def reading(*events: dict[str, Any]) -> tuple[ASGITransport, Events]:
+    receive = Events(*events)
+    return ASGITransport(receive, Socket(), Writers(), Settings()), receive
+
+
+async def test_messages_are_handed_on_until_the_socket_has_ended() -> None:
+    taken: list[Any] = []
+    transport, _ = reading(
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": "a", "bytes": None},
+        {"type": "websocket.receive", "text": None, "bytes": b"b"},
+        {"type": "websocket.receive", "bytes": b"c"},
+        {"type": "websocket.receive", "text": ""},
+        {"type": "websocket.disconnect", "code": 1001},
+    )
+    assert await transport.serve(taken.append) == 1001
+    assert taken == ["a", b"b", b"c", ""]
+
+
+async def test_a_socket_that_ends_without_a_code_has_none() -> None:
+    transport, _ = reading({"type": "websocket.disconnect"})
+    assert await transport.serve(lambda _: None) == 1005
+
+
+async def test_the_next_message_waits_for_what_the_last_one_has_to_wait_for() -> None:
+    log: list[str] = []
+
+    async def wait(message: Any) -> None:
+        await asyncio.sleep(0)
+        log.append(f"done {message}")
+
+    def take(message: Any) -> Any:
+        log.append(f"took {message}")
+        return wait(message) if message == "a" else None
+
+    transport, _ = reading(
+        {"type": "websocket.receive", "text": "a"},
+        {"type": "websocket.receive", "text": "b"},
+        {"type": "websocket.disconnect", "code": 1000},
+    )
+    await transport.serve(take, first=wait("first"))
+    assert log == ["done first", "took a", "done a", "took b"]
+
+
+async def test_an_abort_ends_serving() -> None:
+    transport, receive = reading()
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    async with asyncio.timeout(BOUND):
+        await receive.asked.wait()
+        transport.abort()
+        assert await serving == 1006
+
+
+async def test_an_abort_ends_the_wait_for_what_comes_first() -> None:
+    transport, _ = reading()
+    begun = asyncio.Event()
+
+    async def first() -> None:
+        begun.set()
+        await nothing()
+
+    serving = asyncio.ensure_future(transport.serve(lambda _: None, first()))
+    async with asyncio.timeout(BOUND):
+        await begun.wait()
+        transport.abort()
+        assert await serving == 1006
+
+
+async def test_an_abort_before_serving_ends_it_too() -> None:
+    transport, _ = reading()
+    transport.abort()
+    async with asyncio.timeout(BOUND):
+        assert await transport.serve(lambda _: None) == 1006
+
+
+async def test_an_abort_after_the_socket_has_ended_is_quiet() -> None:
+    transport, _ = reading({"type": "websocket.disconnect", "code": 1000})
+    assert await transport.serve(lambda _: None) == 1000
+    transport.abort()
+    assert transport.pending == 0
+
+
+async def test_a_client_that_does_not_answer_a_close_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quart_realtime.asgi.CLOSE_GRACE", 0.01)
+    transport, receive = reading()
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    async with asyncio.timeout(BOUND):
+        await receive.asked.wait()
+        await transport.close(1000, "")
+        assert await serving == 1006
+
+
+@pytest.mark.parametrize("error", [TimeoutError("of its own"), RuntimeError("broken")])
+async def test_what_taking_raises_is_raised(error: Exception) -> None:
+    def fail(_: Any) -> None:
+        raise error
+
+    transport, _ = reading({"type": "websocket.receive", "text": "a"})
+    with pytest.raises(type(error), match=str(error)):
+        await transport.serve(fail)
