@@ -212,7 +212,7 @@ def log_in(identity: Identity | None) -> None:
     """Make *identity* what ``get_jwt_identity`` and ``current_user`` answer in this app context."""
     if identity is not None:
         g._jwt_extended_jwt = identity.token_data
-        g._jwt_extended_jwt_header = identity.token_header
+        g._jwt_extended_jwt_header = dict(identity.token_header)  # All tokens share it.
         if identity.user is not None:
             g._jwt_extended_jwt_user = identity.user
 

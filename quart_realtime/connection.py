@@ -378,7 +378,10 @@ class Connection:
     async def _log_in(self, token: str, frame_id: str | None) -> None:
         """Log in by *token*, of the handshake or of the ``auth`` message *frame_id*."""
         try:
-            self._accept_token(await self._services.authenticate(token))
+            identity = await self._services.authenticate(token)
+            if self._phase is State.CLOSING:
+                return
+            self._accept_token(identity)
             await self._greet(frame_id)
         except TokenRefused as error:
             self._refuse_token(error, frame_id)
@@ -404,9 +407,16 @@ class Connection:
         self._greeting = []
         for room in rooms_of_login(user_id):
             await self.join(room)
+        if self._closed_meanwhile():
+            # It may even have ended, too early for its end to see it in the hub.
+            await self._services.hub.detach(self)
+            return
         await self._services.greet(self)
         self._greeted = True
         self._finish_greeting(frame_id)
+
+    def _closed_meanwhile(self) -> bool:
+        return self._phase is State.CLOSING
 
     def _finish_greeting(self, frame_id: str | None) -> None:
         """Tell the client that it is connected, and only then what has happened meanwhile."""

@@ -119,6 +119,7 @@ def handing_over(base: type[Any]) -> type[Any]:
                 if not deciding.cancelled():
                     raise
                 logger.warning("the app took too long to decide about a websocket's handshake")
+                return
             handshake = self.scope.pop(_HANDSHAKE, None)
             if handshake is None or answer.given:
                 return

@@ -150,6 +150,8 @@ def _inside_hypercorn(send: Send) -> _Inside:
     if not _hypercorn_version().startswith(KNOWN_HYPERCORNS):
         raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} is not known")
     stream, http, server = parts
+    if getattr(getattr(server, "config", None), "read_timeout", None) is not None:
+        raise _Unfamiliar("Hypercorn's read_timeout is set, and ends sockets that it doesn't read")
     transport: Any = getattr(getattr(server, "writer", None), "transport", None)
     if not hasattr(transport, "set_protocol") or not hasattr(stream, "handshake"):
         raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
@@ -311,7 +313,7 @@ class HypercornTransport(BatchingProtocol):
         finally:
             if self._waiting is not None:
                 self._waiting.cancel()
-                await asyncio.wait([self._waiting])
+                await asyncio.wait([self._waiting], timeout=CLOSE_GRACE)
         return int(self._peer_code or event.get("code", 1006))
 
     def _wait_for(self, awaited: Awaitable[None]) -> None:
@@ -461,7 +463,8 @@ class HypercornTransport(BatchingProtocol):
             self._grace = loop.call_later(CLOSE_GRACE, self._end_grace)
 
     def _end_grace(self) -> None:
-        if self.pending:
+        # TLS would wait half a minute for the peer's farewell, and once only.
+        if self.pending or self._socket is None or self._transport.is_closing():
             self.abort()
         else:
             self._transport.close()

@@ -58,7 +58,8 @@ class BatchingProtocol(asyncio.Protocol):
         before, self._held_back = self._held_back, 0
         if self._stuck:
             self._held_back = self._transport.get_write_buffer_size()
-        return 0 < self._held_back == before
+        # What is owed waits here meanwhile: more in the transport is the server's own, its pings.
+        return 0 < before <= self._held_back
 
     def owe(self, wire: bytes) -> None:
         """Have *wire* written after all that was owed before."""
@@ -93,9 +94,10 @@ class BatchingProtocol(asyncio.Protocol):
             while end < len(owed) and (end == start or size + len(owed[end]) <= CHUNK):
                 size += len(owed[end])
                 end += 1
-            self._queued -= size
-            self._write(b"".join(owed[start:end]))
+            data = b"".join(owed[start:end])
             start = end
+            self._queued -= size
+            self._write(data)
         self._owed = owed[start:] or None
 
     def _write(self, data: bytes) -> None:

@@ -607,6 +607,72 @@ async def test_a_hook_that_never_decides_is_given_up(caplog: pytest.LogCaptureFi
     assert "took too long to decide" in caplog.text
 
 
+async def test_a_hook_that_is_given_up_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
+    app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
+
+    @app.after_websocket
+    async def wait(response: Any) -> Any:
+        await asyncio.Event().wait()
+
+    sent = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    bearer = f"Bearer {await token(app)}".encode()
+    scope = {
+        "type": "websocket",
+        "asgi": {},
+        "http_version": "1.1",
+        "scheme": "ws",
+        "path": "/ws",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"authorization", bearer)],
+        "client": ("127.0.0.1", 1),
+        "subprotocols": [],
+        "extensions": {},
+    }
+    async with app.test_app():
+        await asyncio.wait_for(app(scope, receive, send), 2)
+    assert sent == []
+    assert "took too long to decide" in caplog.text
+
+
+async def test_a_token_that_is_checked_too_late_logs_nobody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = make_app(AUTH_TIMEOUT=0.3)
+    realtime = Realtime(app)
+    greeted = []
+    checking = asyncio.Event()
+    checked = asyncio.Event()
+
+    @realtime.on_connect
+    async def greet(connection: Any) -> None:
+        greeted.append(connection)
+
+    @app.teardown_appcontext
+    async def hang(error: BaseException | None) -> None:
+        if checking.is_set():
+            await checked.wait()
+
+    good = await token(app)
+    async with realtime_client(app) as client:
+        await client.send({"type": "ping"})
+        await client.receive("pong")
+        checking.set()
+        await client.send({"type": "auth", "id": "1", "payload": {"token": good}})
+        await client.receive("closing")
+        checked.set()
+        assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+    assert greeted == []
+    assert "failed" not in caplog.text
+
+
 async def test_a_hook_that_refuses_after_the_view_refuses() -> None:
     app = make_app()
     realtime = Realtime(app)

@@ -84,14 +84,11 @@ class RawSocket:
     """A connection whose handshake is done; nothing is read or answered by itself."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.local_port = int(writer.get_extra_info("sockname")[1])
         self._reader = reader
         self._writer = writer
         self._inflater = zlib.decompressobj(-15)
         self.response = ""
-
-    @property
-    def local_port(self) -> int:
-        return int(self._writer.get_extra_info("sockname")[1])
 
     async def send(self, data: bytes) -> None:
         """Write; raises OSError when the server has gone."""

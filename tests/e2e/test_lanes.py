@@ -275,6 +275,29 @@ async def test_on_any_loop_with_or_without_tls_all_works_and_a_slow_reader_is_le
     assert told(server) == []
 
 
+@fast
+async def test_over_tls_who_never_answers_a_close_is_let_go_all_the_same(
+    token: Token, certificate: tuple[list[str], ssl.SSLContext]
+) -> None:
+    options, context = certificate
+    with serving(APP, options=options, AUTH_TIMEOUT=0.5) as server:
+        async with raw_socket(server.port, ssl=context) as silent:
+            # It has no token, is told so, and then neither reads nor hangs up.
+            silent.stop_reading()
+            await freed(server, silent, BOUND)
+
+
+async def test_where_hypercorn_limits_reading_sockets_live_on(token: Token) -> None:
+    with serving(APP, options=["--read-timeout", "1"], RATE_LIMIT=None) as server:
+        async with opened(server, token("ana")) as socket:
+            end = asyncio.get_running_loop().time() + 2.5
+            while asyncio.get_running_loop().time() < end:
+                assert await ask(socket, {"type": "ping"}) == {"type": "pong"}
+                await asyncio.sleep(0.1)  # As a client does that has little to say.
+    if Server.fast_lane:
+        assert ["read_timeout" in line for line in told(server)] == [True]
+
+
 async def fill_room(server: Server, socket: Any, room: str, context: ssl.SSLContext | None) -> None:
     url = f"{server.url}/numbers/{room}/0/128/padded/65536"
 

@@ -453,6 +453,13 @@ async def test_one_that_has_taken_all_is_not_stalled_though_as_much_waits_again(
     assert protocol.is_stalled()
 
 
+async def test_what_the_server_writes_itself_does_not_hide_that_one_is_stalled() -> None:
+    protocol, transport = await stuck()
+    assert not protocol.is_stalled()
+    transport.held += 2  # Hypercorn's own ping.
+    assert protocol.is_stalled()
+
+
 # With a real socket
 
 
