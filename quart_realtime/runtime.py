@@ -24,9 +24,10 @@ from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
-from .servers import StopSignal, Transports, stop_signal
+from .servers import Transports
 from .settings import Settings
 from .startup import check
+from .stopping import say_goodbye, stop_signal
 from .transport import Receive, Send
 from .wheel import TimerWheel
 
@@ -151,12 +152,12 @@ class Runtime:
 
     def _watch_server(self, send: Send) -> None:
         """Drain as soon as the server begins to stop, where it can be known."""
-        signal = None if self._stop_watch is not None else stop_signal(send)
-        if signal is not None:
-            self._stop_watch = asyncio.get_running_loop().create_task(self._drain_on(signal))
+        stop = None if self._stop_watch is not None else stop_signal(send)
+        if stop is not None:
+            watch = say_goodbye(stop, self._say_goodbye)
+            self._stop_watch = asyncio.get_running_loop().create_task(watch)
 
-    async def _drain_on(self, signal: StopSignal) -> None:
-        await signal.wait()
+    async def _say_goodbye(self) -> None:
         logger.info("the server is stopping: sending %d clients away", len(self._connections))
         await self.drain()
 

@@ -1,4 +1,4 @@
-"""What we know of the ASGI server under us: Hypercorn's fast lane, and how a server stops."""
+"""What we know of the ASGI server under us: Hypercorn's fast lane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 from wsproto.connection import Connection as WSConnection
@@ -50,13 +50,6 @@ KNOWN_HYPERCORNS = ("0.17.", "0.18.")
 """The versions whose inside is known; others are served by plain ASGI."""
 
 
-class StopSignal(Protocol):
-    """What tells that the server has begun to stop."""
-
-    async def wait(self) -> Any:
-        """Return when it has."""
-
-
 class Transports:
     """Makes each socket's transport: Hypercorn's fast lane where it is known, plain ASGI elsewhere.
 
@@ -90,22 +83,6 @@ class Transports:
         if reason not in self._told:
             self._told.add(reason)
             logger.info("websockets are served by plain ASGI, without the fast lane: %s", reason)
-
-
-def stop_signal(send: Send) -> StopSignal | None:
-    """Return what tells that the server under *send* has begun to stop.
-
-    Hypercorn tells nobody, and from Python 3.12 on waits for open sockets for ever. But the object
-    that its ``send`` belongs to has the event that its worker sets first.
-
-    Returns:
-        None on a server that isn't known, or where its ``send`` is wrapped.
-    """
-    stream = getattr(send, "__self__", None)
-    if not type(stream).__module__.startswith("hypercorn."):
-        return None
-    terminated = getattr(getattr(stream, "context", None), "terminated", None)
-    return terminated if callable(getattr(terminated, "wait", None)) else None
 
 
 class _Unfamiliar(Exception):

@@ -85,6 +85,17 @@ async def test_an_interrupt_is_a_stop_too(token: Token) -> None:
         server.stop()
 
 
+async def test_a_worker_that_is_ended_by_itself_says_goodbye_and_ends(token: Token) -> None:
+    server = Server(APP)
+    try:
+        async with opened(server, token("ana")) as socket:
+            os.kill(server.worker, signal.SIGTERM)
+            assert await farewell(socket) == ({"type": "closing", "payload": CLOSING}, 1012)
+        await ended(server)
+    finally:
+        server.stop()
+
+
 async def test_what_was_sent_before_a_stop_arrives_before_the_close(token: Token) -> None:
     server = Server(APP, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
     try:
@@ -116,8 +127,10 @@ async def test_a_server_that_drains_sends_all_away_and_takes_no_more(token: Toke
             assert code == 1013
 
 
-async def test_a_request_in_flight_is_answered_before_the_close(token: Token) -> None:
-    server = Server(APP)
+# Of two workers one is idle, and has ended long before.
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_request_in_flight_is_answered_before_the_close(token: Token, workers: int) -> None:
+    server = Server(APP, workers=workers)
     try:
         async with opened(server, token("ana")) as socket:
             payload = {"action": "wait", "seconds": 1}

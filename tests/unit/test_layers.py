@@ -29,6 +29,7 @@ SERVER = [
     "assembly",
     "deflate",
     "servers",
+    "stopping",
     "inbox",
     "jobs",
     "broker",

@@ -16,8 +16,9 @@ from wsproto.connection import Connection, ConnectionType
 from quart_realtime import servers
 from quart_realtime.asgi import ASGITransport
 from quart_realtime.frames import Frame
-from quart_realtime.servers import HypercornTransport, Transports, stop_signal
+from quart_realtime.servers import HypercornTransport, Transports
 from quart_realtime.settings import Settings
+from quart_realtime.stopping import stop_signal
 
 from .fakes import BOUND
 
