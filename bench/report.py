@@ -26,10 +26,10 @@ def write(stored: Stored) -> str:
         "# What it costs, side by side",
         "Written by `python -m bench` on one machine, its scenarios one after the other. The "
         "generator, a process of its own, is the same for all; servers listen on the loopback "
-        "address; in each round every peer has its turn, with a server started afresh. Figures are medians, with the least and "
-        "the greatest value of all rounds. *Ours is* how many times ours is this, median of what "
-        "it was in each round. A measurement during which something else took more than "
-        f"{DISTURBED:.0%} of a core was made again, up to {TRIES} times in all.",
+        "address; in each round every peer has its turn, with a server started afresh. Figures are "
+        "medians, with the least and the greatest value of all rounds. *Ours is* how many times "
+        "ours is this, median of what it was in each round. A measurement during which something "
+        f"else took more than {DISTURBED:.0%} of a core was made again, up to {TRIES} times in all.",
         *(["This was a quick run: short measurements, for trying it out."] if stored.quick else []),
         "![](results.png)",
         "## Goals",
