@@ -29,7 +29,7 @@ def write(stored: Stored) -> str:
         "address; in each round every peer has its turn, with a server started afresh. Figures are "
         "medians, with the least and the greatest value of all rounds. *Ours is* how many times "
         "ours is this, median of what it was in each round. A measurement during which something "
-        f"else took more than {DISTURBED:.0%} of a core was made again, up to {TRIES} times in all.",
+        f"else took more than {DISTURBED:.0%} of a core was made again, up to {TRIES} times.",
         *(["This was a quick run: short measurements, for trying it out."] if stored.quick else []),
         "![](results.png)",
         "## Goals",
