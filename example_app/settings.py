@@ -10,9 +10,11 @@ REVOCATION_REFRESH   Seconds between two looks at which tokens other  3
                      workers have revoked
 ==================== ================================================ ======================
 
-Every other key of the factory's argument goes to Quart and its extensions as it is.
+Every other key of the factory's argument goes to Quart and its extensions as it is, and so does
+each ``QUART_REALTIME_…`` of the environment, written as JSON.
 """
 
+import json
 import os
 from typing import Any
 
@@ -35,6 +37,13 @@ def load(app: Quart, overrides: dict[str, Any]) -> None:
         SEND_FILE_MAX_AGE_DEFAULT=0,
     )
     app.config.update({key: os.environ[key] for key in ENVIRONMENT_KEYS if os.environ.get(key)})
+    app.config.update(
+        {
+            key: json.loads(value)
+            for key, value in os.environ.items()
+            if key.startswith("QUART_REALTIME_")
+        }
+    )
     app.config.update(overrides)
 
     secret = app.config["JWT_SECRET_KEY"]

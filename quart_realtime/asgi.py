@@ -207,15 +207,14 @@ class Writers:
             end = loop.time() + SECONDS_A_TURN
             while self._owed and loop.time() < end:
                 self._busy = True
-                await self._write(min(len(self._owed), SOCKETS_A_LOOK), task)
-                if self._task is not task:
+                if not await self._write(min(len(self._owed), SOCKETS_A_LOOK), task):
                     return
                 self._busy = False
             await asyncio.sleep(0)
         self._task = None
 
-    async def _write(self, sockets: int, task: asyncio.Task[None]) -> None:
-        """Write to so many sockets, or to those before the one that lets *task* wait."""
+    async def _write(self, sockets: int, task: asyncio.Task[None]) -> bool:
+        """Write to so many sockets; False where one has let *task* wait and be left behind."""
         for _ in range(sockets):
             socket = self._owed.popleft()
             socket.writer = task
@@ -238,4 +237,5 @@ class Writers:
             finally:
                 socket.writer = None
             if self._task is not task:
-                return
+                return False
+        return True

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from .errors import (
     Unavailable,
 )
 from .frames import Answer, Frame
+from .greeting import Greeting
 from .handshake import Handshake
 from .heartbeat import Heartbeat
 from .hub import Entry, Hub, rooms_of_login
@@ -42,15 +44,13 @@ from .protocol import (
 )
 from .settings import Settings
 from .subscriptions import RoomRules, Subscriptions
-from .transport import PATIENCE, Incoming, Transport
+from .transport import PATIENCE, Incoming, Signal, Transport
 from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
 HALF_DEAD_PATIENCE = 0.5
 """For how many seconds a client that has missed its heartbeat may take to hear of it."""
-MAX_REASON_BYTES = 123
-"""What a close frame has room for (RFC 6455, section 5.5)."""
 
 
 class Services(RoomRules, Protocol):
@@ -132,8 +132,7 @@ class Connection:
         self._settings = services.settings
         self._transport = transport
         self._phase = State.CONNECTING
-        # While the client is greeted: what is to reach it after the greeting, in order.
-        self._greeting: list[tuple[dict[str, Any], Entry] | Frame] | None = None
+        self._greeting: Greeting | None = None
         self._greeted = False
         self._close_code: int | None = None
         self._jobs = Jobs(self._settings.max_requests, services.spawn, self._send_error)
@@ -175,7 +174,7 @@ class Connection:
 
     def _tell_joined(self, place: dict[str, Any], entry: Entry) -> None:
         if self._greeting is not None:
-            self._greeting.append((place, entry))
+            self._greeting.joined(place, entry)
         else:
             self._send_notice(protocol.ROOM_JOINED, place)
             entry.open()
@@ -201,8 +200,7 @@ class Connection:
             ValueError: an app may not close with that code.
 
         """
-        if code != CloseCode.NORMAL and not 4000 <= code <= 4999:
-            raise ValueError(f"close with 1000 or with a code from 4000 to 4999, not {code}")
+        protocol.check_close_code(code)
         self._close_after_answer(code, reason)
 
     # What the hub needs
@@ -282,7 +280,7 @@ class Connection:
         self._services.spawn(self._close(code, reason))
 
     async def _close(self, code: int, reason: str) -> None:
-        text = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        text = protocol.close_reason(reason)
         half_dead = code == CloseCode.HEARTBEAT_TIMEOUT
         await self._transport.close(int(code), text, HALF_DEAD_PATIENCE if half_dead else PATIENCE)
         if half_dead:
@@ -299,9 +297,12 @@ class Connection:
     def _send_notice(self, kind: str, data: Any) -> None:
         frame = frames.event_frame(protocol.Event(kind, dump(data), protocol.EVERYONE))
         if self._greeting is not None:
-            self._greeting.append(frame)
+            self._greeting.hold(frame)
         else:
             self._answer(frame)
+
+    def _respond(self, frame_id: str, payload: dict[str, Any]) -> None:
+        self._answer(frames.response_frame(frame_id, payload))
 
     def _send_error(self, frame_id: str | None, error: RealtimeError) -> None:
         self._answer(frames.error_frame(frame_id, error))
@@ -316,16 +317,14 @@ class Connection:
         """Take what the client sends, whatever it is; return what the next has to wait for."""
         if self._phase is State.CLOSING:
             return None
+        if incoming is not Signal.CONTROL:  # Plain ASGI doesn't tell of those.
+            self._heartbeat.heard(self._loop.time())
         try:
             message = self._inbox.read(incoming, self._phase)
         except Refusal as refusal:
-            self._heartbeat.heard(self._loop.time())
             self._refuse(refusal)
             return None
-        if message is None:
-            return None
-        self._heartbeat.heard(self._loop.time())
-        return self._handle(message)
+        return None if message is None else self._handle(message)
 
     def _refuse(self, refusal: Refusal) -> None:
         if refusal.error is not None:
@@ -404,10 +403,10 @@ class Connection:
         if await self._services.hub.attach(self, user_id) > limit:
             self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
             return
-        self._greeting = []
+        self._greeting = Greeting()
         for room in rooms_of_login(user_id):
             await self.join(room)
-        if self._closed_meanwhile():
+        if self._phase is State.CLOSING:
             # It may even have ended, too early for its end to see it in the hub.
             await self._services.hub.detach(self)
             return
@@ -415,16 +414,12 @@ class Connection:
         self._greeted = True
         self._finish_greeting(frame_id)
 
-    def _closed_meanwhile(self) -> bool:
-        return self._phase is State.CLOSING
-
     def _finish_greeting(self, frame_id: str | None) -> None:
         """Tell the client that it is connected, and only then what has happened meanwhile."""
         expires_at = None if self.identity is None else self.identity.expires_at
         if frame_id is not None:
-            told = {"user_id": self.user_id, "expires_at": expires_at}
-            self._answer(frames.response_frame(frame_id, told))
-        greeting, self._greeting = self._greeting or [], None
+            self._respond(frame_id, {"user_id": self.user_id, "expires_at": expires_at})
+        greeting, self._greeting = self._greeting or Greeting(), None
         payload = {
             "connection_id": self.id,
             "user_id": self.user_id,
@@ -432,14 +427,10 @@ class Connection:
             "idle_timeout": self._settings.idle_timeout,
             "max_message_size": self._settings.max_message_size,
             "expires_at": expires_at,
-            "rooms": [item[0] for item in greeting if isinstance(item, tuple)],
+            "rooms": greeting.places,
         }
         self._answer(frames.connected_frame(payload))
-        for item in greeting:
-            if isinstance(item, tuple):
-                item[1].open()
-            else:
-                self._answer(item)
+        greeting.release(self._answer)
 
     async def _refresh(self, message: Auth) -> None:
         """Take a fresh token for the same user on the live connection."""
@@ -448,7 +439,7 @@ class Connection:
             raise Unauthorized("this connection belongs to another user: open a new one")
         self._accept_token(identity)
         told = {"user_id": self.user_id, "expires_at": identity.expires_at}
-        self._answer(frames.response_frame(message.id, told))
+        self._respond(message.id, told)
 
     def _accept_token(self, identity: Identity) -> None:
         self.identity = identity
@@ -463,10 +454,8 @@ class Connection:
         try:
             await self._services.authenticate(identity.token)
         except TokenRefused as error:
-            current = self.identity
-            if (
-                current is not None and current.token == identity.token
-            ):  # It may have been refreshed meanwhile.
+            # It may have been refreshed meanwhile.
+            if self.identity is not None and self.identity.token == identity.token:
                 self._refuse_token(error, None)
         except Exception:
             # Not knowing is no reason to throw somebody out; the next check will tell.
@@ -480,16 +469,11 @@ class Connection:
     # Rooms, at the client's wish
 
     async def _subscribe(self, message: Subscribe) -> None:
-        def answer(payload: dict[str, Any]) -> None:
-            self._answer(frames.response_frame(message.id, payload))
-
-        await self._subscriptions.subscribe(message.rooms, answer)
+        await self._subscriptions.subscribe(message.rooms, partial(self._respond, message.id))
 
     async def _unsubscribe(self, message: Unsubscribe) -> None:
-        def answer() -> None:
-            self._answer(frames.response_frame(message.id, {"rooms": message.rooms}))
-
-        await self._subscriptions.unsubscribe(message.rooms, answer)
+        respond = partial(self._respond, message.id, {"rooms": message.rooms})
+        await self._subscriptions.unsubscribe(message.rooms, respond)
 
     # Time
 

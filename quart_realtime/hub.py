@@ -313,6 +313,7 @@ class Hub:
         for member in members.values():
             try:
                 if member.held is None and event.exclude is None:
+                    # All but a few, and a call less for each.
                     member.subscriber.deliver(frame)
                 else:
                     member.deliver(event, frame)

@@ -84,6 +84,17 @@ def may_reconnect(code: int) -> bool:
     return code in _COME_BACK or 4000 <= code < 4500
 
 
+def check_close_code(code: int) -> None:
+    """Raise ValueError unless an app may close with *code*."""
+    if code != CloseCode.NORMAL and not 4000 <= code <= 4999:
+        raise ValueError(f"close with 1000 or with a code from 4000 to 4999, not {code}")
+
+
+def close_reason(reason: str) -> str:
+    """Return as much of *reason* as a close frame has room for (RFC 6455, section 5.5)."""
+    return reason.encode()[:123].decode(errors="ignore")
+
+
 @frozen
 class Position:
     """A place in a room's history: all up to *offset* of *epoch* has been seen.

@@ -27,7 +27,7 @@ from .results import error_of
 from .servers import Transports
 from .settings import Settings
 from .startup import check
-from .stopping import say_goodbye, stop_signal
+from .stopping import give_time, say_goodbye, stop_signal
 from .transport import Receive, Send
 from .wheel import TimerWheel
 
@@ -154,6 +154,7 @@ class Runtime:
         """Drain as soon as the server begins to stop, where it can be known."""
         stop = None if self._stop_watch is not None else stop_signal(send)
         if stop is not None:
+            give_time(send, self.settings.drain_timeout + CANCEL_TIMEOUT)
             watch = say_goodbye(stop, self._say_goodbye)
             self._stop_watch = asyncio.get_running_loop().create_task(watch)
 

@@ -31,11 +31,24 @@ def stop_signal(send: Send) -> StopSignal | None:
     Returns:
         None on a server that isn't known, or where its ``send`` is wrapped.
     """
-    stream = getattr(send, "__self__", None)
-    if not type(stream).__module__.startswith("hypercorn."):
-        return None
-    terminated = getattr(getattr(stream, "context", None), "terminated", None)
+    terminated = getattr(getattr(_stream(send), "context", None), "terminated", None)
     return terminated if callable(getattr(terminated, "wait", None)) else None
+
+
+def give_time(send: Send, seconds: float) -> None:
+    """Have the server under *send* let what is in flight go on for so long when it stops.
+
+    On Python 3.11 Hypercorn would cut it off after its ``graceful_timeout``, 3 seconds by default.
+    """
+    config = getattr(_stream(send), "config", None)
+    if getattr(config, "graceful_timeout", seconds) < seconds:
+        config.graceful_timeout = seconds  # type: ignore[union-attr]
+
+
+def _stream(send: Send) -> object | None:
+    """Return Hypercorn's websocket that *send* belongs to, None where it isn't Hypercorn's."""
+    stream = getattr(send, "__self__", None)
+    return stream if type(stream).__module__.startswith("hypercorn.") else None
 
 
 async def say_goodbye(stop: StopSignal, goodbye: Callable[[], Awaitable[None]]) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from .frames import Frame
 
-Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -24,11 +25,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def lane(request: pytest.FixtureRequest) -> str:
+def lane(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return which lane the servers' sockets take, by --lane."""
     lane = str(request.config.getoption("lane"))
     Server.fast_lane = lane == "fast"
-    return lane
+    with pytest.MonkeyPatch.context() as patch:
+        # The example reads its settings from there.
+        patch.setenv("QUART_REALTIME_FAST_LANE", json.dumps(Server.fast_lane))
+        yield lane
 
 
 def make_token(user_id: str, seconds: int = 300) -> str:

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
@@ -87,6 +87,7 @@ class RawSocket:
         self.local_port = int(writer.get_extra_info("sockname")[1])
         self._reader = reader
         self._writer = writer
+        self._transport = cast("asyncio.Transport", writer.transport)
         self._inflater = zlib.decompressobj(-15)
         self.response = ""
 
@@ -98,10 +99,10 @@ class RawSocket:
 
     def stop_reading(self) -> None:
         """Let the kernel's buffer, and then the server's, fill up."""
-        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+        self._transport.pause_reading()
 
     def read_on(self) -> None:
-        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+        self._transport.resume_reading()
 
     async def read(self) -> Frame:
         """Return the next frame, inflated where it is compressed.
@@ -155,7 +156,7 @@ class RawSocket:
         raise AssertionError(f"the server still took what came after {most} bytes")
 
     def abort(self) -> None:
-        self._writer.transport.abort()
+        self._transport.abort()
 
 
 def upgrade(path: str = "/ws", token: str | None = None, *more: str) -> bytes:

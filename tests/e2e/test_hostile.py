@@ -39,8 +39,8 @@ LIMIT = 65_536
 """How large a message may be, by default."""
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
-pytestmark = pytest.mark.lane("fast")
-"""Hypercorn's own websockets do worse in each of these, which is why there is a lane."""
+fast = pytest.mark.lane("fast")
+"""On plain ASGI it is Hypercorn that reads frames, and does worse in each of these."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ async def unnoticed(server: Server, token: Token) -> AsyncIterator[None]:
             last = over.is_set()
             async with asyncio.timeout(5):
                 assert (await client.request("who", "native", number="1"))["who"] == ["luis"] * 3
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # As an ordinary client that has little to ask.
 
     async with connect(server.ws_url, token=token("luis")) as luis:
         before = luis.connection_id
@@ -101,6 +101,7 @@ async def send_all(raw: RawSocket, data: bytes, times: int) -> None:
 # Messages without an end
 
 
+@fast
 async def test_a_frame_of_64_mib_is_cut_off_on_the_way(server: Server, token: Token) -> None:
     async with raw_socket(server.port, token("ana")) as raw, unnoticed(server, token):
         closed = asyncio.create_task(raw.closed())
@@ -110,6 +111,7 @@ async def test_a_frame_of_64_mib_is_cut_off_on_the_way(server: Server, token: To
 
 
 @pytest.mark.parametrize("part", [b"a", b""])
+@fast
 async def test_a_million_fragments_are_cut_off_on_the_way(
     lax: Server, token: Token, part: bytes
 ) -> None:
@@ -165,6 +167,7 @@ def bomb() -> bytes:
     return bomb
 
 
+@fast
 async def test_where_compression_was_not_agreed_on_bombs_break_the_protocol(
     server: Server, token: Token, bomb: bytes
 ) -> None:
@@ -173,10 +176,12 @@ async def test_where_compression_was_not_agreed_on_bombs_break_the_protocol(
     await bombed(server, token, frame(TEXT, bomb, rsv=RSV1), 1002, DEFLATE)
 
 
+@fast
 async def test_bombs_are_not_inflated(deflating: Server, token: Token, bomb: bytes) -> None:
     await bombed(deflating, token, frame(TEXT, bomb, rsv=RSV1), 1009, DEFLATE)
 
 
+@fast
 async def test_bombs_in_pieces_are_not_inflated(
     deflating: Server, token: Token, bomb: bytes
 ) -> None:
@@ -187,6 +192,7 @@ async def test_bombs_in_pieces_are_not_inflated(
     await bombed(deflating, token, fragments, 1009, DEFLATE)
 
 
+@fast
 async def test_a_bomb_that_goes_off_after_a_small_message_is_not_inflated(
     deflating: Server, token: Token
 ) -> None:
@@ -205,6 +211,7 @@ async def test_a_bomb_that_goes_off_after_a_small_message_is_not_inflated(
             assert await raw.closed() == 1009
 
 
+@fast
 async def test_what_follows_the_end_of_a_deflate_stream_is_not_kept(
     deflating: Server, token: Token
 ) -> None:
@@ -243,6 +250,7 @@ def request(frame_id: str, said: str) -> dict[str, Any]:
     return {"type": "request", "id": frame_id, "resource": "echo", "payload": payload}
 
 
+@fast
 async def test_a_ping_amid_a_compressed_message_leaves_it_whole(
     deflating: Server, token: Token
 ) -> None:
@@ -276,6 +284,7 @@ async def test_60_000_messages_are_refused_and_then_their_sender_is(
     assert set(codes) == {"rate_limited"}
 
 
+@fast
 async def test_a_flood_of_pings_is_refused(server: Server, token: Token) -> None:
     async with raw_socket(server.port, token("ana")) as raw, unnoticed(server, token):
         closed = asyncio.create_task(raw.closed())
@@ -283,6 +292,7 @@ async def test_a_flood_of_pings_is_refused(server: Server, token: Token) -> None
         assert await closed == 4006
 
 
+@fast
 async def test_a_flood_of_pings_from_who_reads_no_pong_is_refused(
     server: Server, token: Token
 ) -> None:
@@ -333,6 +343,7 @@ async def test_where_pings_are_not_counted_memory_stays_flat_all_the_same(
         (frame(TEXT, b"{", fin=False) + frame(TEXT, b"}"), 1002),
     ],
 )
+@fast
 async def test_what_breaks_the_protocol_closes_with_the_code_that_says_so(
     server: Server, token: Token, broken: bytes, code: int
 ) -> None:
@@ -395,6 +406,7 @@ async def talking_early(
         writer.transport.abort()
 
 
+@fast
 async def test_who_talks_before_the_handshake_is_answered_is_refused_or_served(
     server: Server, token: Token
 ) -> None:
@@ -406,6 +418,7 @@ async def test_who_talks_before_the_handshake_is_answered_is_refused_or_served(
         assert (b'"connected"' in said) is head.startswith(b"HTTP/1.1 101"), said
 
 
+@fast
 async def test_who_talks_before_the_handshake_is_answered_leaves_nothing_behind(
     token: Token,
 ) -> None:

@@ -388,7 +388,7 @@ async def listening(server: Server) -> None:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", server.port)
             except OSError:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # Nobody tells when it can.
             else:
                 writer.transport.abort()
                 return

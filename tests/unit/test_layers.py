@@ -34,6 +34,7 @@ SERVER = [
     "jobs",
     "broker",
     "hub",
+    "greeting",
     "handshake",
     "heartbeat",
     "wheel",

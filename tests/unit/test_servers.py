@@ -18,7 +18,7 @@ from quart_realtime.asgi import ASGITransport
 from quart_realtime.frames import Frame
 from quart_realtime.servers import HypercornTransport, Transports
 from quart_realtime.settings import Settings
-from quart_realtime.stopping import stop_signal
+from quart_realtime.stopping import give_time, stop_signal
 
 from .fakes import BOUND
 
@@ -280,3 +280,18 @@ async def test_a_client_that_breaks_the_protocol_and_does_not_read_ends_without_
         theirs.close()
         await serving
     assert told == []
+
+
+@pytest.mark.parametrize(("its_own", "after"), [(3.0, 11.0), (30.0, 30.0)])
+def test_hypercorn_is_given_more_time_to_stop_never_less(its_own: float, after: float) -> None:
+    config = SimpleNamespace(graceful_timeout=its_own)
+    give_time(part(STREAM, config=config).put, 11.0)
+    assert config.graceful_timeout == after
+
+
+def test_another_server_s_time_to_stop_is_its_own() -> None:
+    config = SimpleNamespace(graceful_timeout=3.0)
+    give_time(part(("uvicorn", "WSProtocol"), config=config).put, 11.0)
+    give_time(part(STREAM).put, 11.0)
+    give_time(plain_send, 11.0)
+    assert config.graceful_timeout == 3.0
