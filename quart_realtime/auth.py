@@ -242,12 +242,13 @@ def vouch_for(identity: Identity | None) -> None:
 
 def _rules(data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
     """Return all that quart-jwt-extended reads and checks a token by, from the current app."""
-    manager = current_app.extensions[_EXTENSION]
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    manager = app.extensions[_EXTENSION]
     try:
         key = manager._decode_key_callback(data, header)
     except TypeError:  # The older form of the callback.
         key = manager._decode_key_callback(data)
-    read = current_app.config.get
+    read = app.config.get
     algorithms = tuple(read("JWT_DECODE_ALGORITHMS") or ())
     return key, algorithms, *map(read, _RULES)
 

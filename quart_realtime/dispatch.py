@@ -15,6 +15,7 @@ from .auth import JWTAuthenticator, log_in
 from .broker import Broker
 from .connection import Connection
 from .context import in_connection
+from .deadline import within
 from .errors import (
     InternalError,
     NotFound,
@@ -123,15 +124,13 @@ class Dispatcher:
     async def _answer(self, connection: Connection, resolved: Resolved, request: Request) -> Answer:
         seconds = resolved.handler.timeout or self._settings.request_timeout
         try:
-            async with asyncio.timeout(seconds) as limit:
-                return Answer(await self._run(connection, resolved, request))
+            return Answer(await within(seconds, self._run(connection, resolved, request)))
         except Exception as error:
             told = await error_of(error)
+            if isinstance(told, RequestTimeout):
+                logger.warning("%s took more than %g s", resolved.handler.name, seconds)
             if told is not None:
                 return Answer.of_error(told)
-            if limit.expired():
-                logger.warning("%s took more than %g s", resolved.handler.name, seconds)
-                return Answer.of_error(RequestTimeout(seconds))
             logger.exception("%s failed", resolved.handler.name)
             return Answer.of_error(InternalError())
 

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -36,6 +37,8 @@ logger = logging.getLogger("quart_realtime")
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _NOTED = "quart_realtime.errors"
+PATHS_REMEMBERED = 128
+"""Of so many paths it is remembered which route they belong to; one may have 64 KiB."""
 
 
 def note_errors(app: Quart) -> None:
@@ -60,6 +63,8 @@ class RouteCaller:
         self._app = app
         self._authenticator = authenticator
         self._urls = app.url_map.bind("localhost")
+        # The same few paths are asked for again and again.
+        self._endpoint = lru_cache(PATHS_REMEMBERED)(self._match)
 
     async def call(self, connection: Connection, route: Route, payload: dict[str, Any]) -> bytes:
         """Have the app handle *payload* as a request to *route*.
@@ -123,16 +128,20 @@ class RouteCaller:
             self._convert(route, values)
             url = self._urls.build(route.endpoint, values, route.method, append_unknown=False)
             path = unquote(url)
-            rule, _ = self._urls.match(path, route.method, return_rule=True)
+            endpoint = self._endpoint(path, route.method)
         except BuildError:
             missing = sorted(route.arguments - set(values))
             raise InvalidPayload(dict.fromkeys(missing, "is missing")) from None
         except (ValueError, HTTPException):
             raise NotFound from None
         # A value with a slash in it may make up the path of quite another route.
-        if rule.endpoint != route.endpoint:
+        if endpoint != route.endpoint:
             raise NotFound
         return path, rest
+
+    def _match(self, path: str, method: str) -> str:
+        rule, _ = self._urls.match(path, method, return_rule=True)
+        return str(rule.endpoint)
 
     def _convert(self, route: Route, values: dict[str, Any]) -> None:
         """Convert *values* in place as the route's converters would, had they stood in a URL.

@@ -35,6 +35,7 @@ SERVER = [
     "broker",
     "hub",
     "greeting",
+    "deadline",
     "handshake",
     "heartbeat",
     "wheel",
