@@ -1,13 +1,15 @@
-"""The websocket's blueprint, and the way from Quart's handshake to a connection of ours."""
+"""The websocket's blueprint: from Quart's handshake to a connection of ours; the client's files."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any, cast
 
-from quart import Blueprint, Quart, abort, websocket
+from quart import Blueprint, Quart, Response, abort, send_from_directory, websocket
 from quart.wrappers import Websocket
+from quart_schema import hide
 
 from .errors import SetupError
 from .handshake import Handshake, origin_is_allowed
@@ -18,6 +20,8 @@ logger = logging.getLogger("quart_realtime")
 
 EXTENSION = "QUART_REALTIME"
 _HANDSHAKE = "quart_realtime.handshake"
+_CLIENT = Path(__file__).with_name("static")
+_CLIENT_FILES = frozenset(file.name for file in _CLIENT.glob("*.js"))
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 
 
@@ -55,7 +59,22 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
         header = runtime.app.config["JWT_HEADER_NAME"]
         opened.scope[_HANDSHAKE] = Handshake(opened, token, header)  # type: ignore[literal-required]
 
+    @hide
+    async def client(name: str) -> Response:
+        """Send a file of the JavaScript client."""
+        if name not in _CLIENT_FILES:
+            abort(404)
+        response = await send_from_directory(
+            _CLIENT, name, mimetype="text/javascript", cache_timeout=0
+        )
+        # Its modules import each other, so that old and new ones must never be mixed.
+        response.cache_control.no_cache = True
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
     blueprint.add_websocket(runtime.settings.url, view_func=connect)
+    path = f"{runtime.settings.url}/client/<path:name>"
+    blueprint.add_url_rule(path, view_func=client, methods=["GET"])
     return blueprint
 
 

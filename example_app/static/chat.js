@@ -1,14 +1,15 @@
 /** The page: how what is known of the chat is kept up to date, and what the user does. */
 
 import { $, ask, el } from "./dom.js";
-import { messageItem, submitOnEnter } from "./messages.js";
+import { createWebSocketClient } from "../ws/client/index.js";
+import { messageItem, pendingItem, submitOnEnter } from "./messages.js";
 import { getToken, isLoggedIn, logIn, logOut } from "./session.js";
-import { Socket } from "./socket.js";
 import { forgetEverything, nameOf, state } from "./state.js";
 import {
   attempt,
   isAtBottom,
   isNarrow,
+  notify,
   scrollDown,
   showConnection,
   showConversations,
@@ -22,11 +23,10 @@ import {
 const TYPING_EVERY = 2_000;
 const TYPING_SHOWN = 4_000;
 const PAGE = 50;
+/** How long a message may wait for a connection before it counts as not sent, in milliseconds. */
+const SEND_TIMEOUT = 60_000;
 
-const url = new URL("ws", document.baseURI);
-url.protocol = url.protocol.replace("http", "ws");
-
-let socket = null;
+let client = null;
 
 const inRoom = (room) => room.slice("conversation:".length);
 
@@ -55,7 +55,7 @@ for (const button of document.querySelectorAll("[data-demo]")) {
 
 $("logout").addEventListener("click", () => {
   logOut();
-  socket.disconnect();
+  client.disconnect();
   showLogin();
 });
 
@@ -65,28 +65,32 @@ function start() {
   showNoConversation();
   document.body.dataset.screen = "chat";
   $("login-failure").textContent = "";
-  socket = new Socket(url.href, getToken);
-  socket.onstate = followConnection;
-  socket.onresume = (room, complete) => {
-    if (complete) return;
-    if (room.startsWith("conversation:")) attempt(reload(inRoom(room)));
-    if (room.startsWith("user:")) attempt(load());
+  client = createWebSocketClient(getToken);
+  client.onStateChange = showConnection;
+  client.onConnect = greeted;
+  client.onDisconnect = ({ reason, reconnecting }) => {
+    if (reconnecting || !isLoggedIn()) return;
+    logOut();
+    showLogin(reason || "You were logged out.");
   };
-  for (const [event, handler] of Object.entries(events)) socket.on(event, handler);
-  socket.connect();
+  client.onRecovered = returned;
+  for (const [event, handler] of Object.entries(events)) client.on(event, handler);
+  client.connect();
 }
 
-function followConnection(connection, detail) {
-  showConnection(connection, detail);
-  if (connection === "connected") {
-    state.me = socket.userId;
-    $("me").textContent = nameOf(state.me);
-    if (!state.loaded) attempt(load());
+function greeted({ user_id }) {
+  state.me = user_id;
+  $("me").textContent = nameOf(state.me);
+  if (!state.loaded) attempt(load());
+}
+
+/** After a time offline, events that were missed have come by now, or must be asked for. */
+function returned({ room, recovered }) {
+  if (room.startsWith("user:")) {
+    notify(recovered ? "Back online. Nothing was missed." : "Back online. Loading what was missed…");
+    if (!recovered) attempt(load());
   }
-  if (connection === "closed" && isLoggedIn()) {
-    logOut();
-    showLogin(detail.reason || "You were logged out.");
-  }
+  if (room.startsWith("conversation:") && !recovered) attempt(reload(inRoom(room)));
 }
 
 // What there is to show
@@ -95,7 +99,7 @@ async function everything(resource) {
   const items = [];
   let cursor = null;
   do {
-    const page = await socket.request(resource, "get_all", { cursor, limit: 100 });
+    const page = await client.send(resource, "get_all", { cursor, limit: 100 });
     items.push(...page[resource]);
     cursor = page.next_cursor;
   } while (cursor !== null);
@@ -137,20 +141,34 @@ async function openConversation(id) {
   $("messages").replaceChildren();
   $("content").focus();
   await reload(id);
-  await socket.subscribe(`conversation:${id}`); // We are in it already, but who else is?
+  if (state.open === id) followPresence(id);
+}
+
+/** We are in the room already, but who else is? */
+function followPresence(id) {
+  state.room?.unsubscribe();
+  const room = client.subscribe(`conversation:${id}`);
+  const show = () => {
+    state.present.set(id, new Set(room.presence.map((user) => user.user_id)));
+    showThread();
+  };
+  state.room = room;
+  room.onPresence = show;
+  room.ready.then(show, () => {});
 }
 
 async function reload(id) {
   if (state.open !== id) return;
   const page = await messagesOf(id);
   if (state.open !== id) return;
-  $("messages").replaceChildren(...page.reverse().map(itemOf));
+  const pending = [...state.pending].filter(([, message]) => message.conversation_id === id);
+  $("messages").replaceChildren(...page.reverse().map(itemOf), ...pending.map(([item]) => item));
   scrollDown();
 }
 
 async function messagesOf(conversation_id, cursor = null) {
   const wanted = { conversation_id, order: "desc", limit: PAGE, cursor };
-  const page = await socket.request("messages", "get_all", wanted);
+  const page = await client.send("messages", "get_all", wanted);
   if (state.open === conversation_id) {
     state.older = page.next_cursor;
     $("older").hidden = state.older === null;
@@ -165,7 +183,7 @@ const events = {
     forgetTyping(message.sender_id);
     if (message.conversation_id !== state.open) {
       const conversation = state.conversations.get(message.conversation_id);
-      if (conversation) conversation.unread += 1;
+      if (conversation && message.sender_id !== state.me) conversation.unread += 1;
       showConversations();
     } else if ($(message.id) === null) {
       const follow = isAtBottom() || message.sender_id === state.me;
@@ -210,18 +228,6 @@ const events = {
     state.typing.set(user_id, setTimeout(() => forgetTyping(user_id), TYPING_SHOWN));
     showTyping();
   },
-  presence({ users }, room) {
-    state.present.set(inRoom(room), new Set(users.map((user) => user.user_id)));
-    showThread();
-  },
-  presence_join({ user_id }, room) {
-    state.present.get(inRoom(room))?.add(user_id);
-    showThread();
-  },
-  presence_leave({ user_id }, room) {
-    state.present.get(inRoom(room))?.delete(user_id);
-    showThread();
-  },
 };
 
 function forgetTyping(user_id) {
@@ -238,8 +244,8 @@ function itemOf(message) {
   return messageItem(message, {
     name: nameOf(sender_id),
     own: sender_id === state.me,
-    edit: (content) => attempt(socket.request("messages", "update", { message_id, message: { content } })),
-    remove: () => attempt(socket.request("messages", "delete", { message_id })),
+    edit: (content) => attempt(client.send("messages", "update", { message_id, message: { content } })),
+    remove: () => attempt(client.send("messages", "delete", { message_id })),
   });
 }
 
@@ -247,21 +253,42 @@ function itemOf(message) {
 
 let lastTyping = 0;
 
-$("composer").addEventListener("submit", async (event) => {
+$("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const content = $("content").value;
   if (state.open === null || content.trim() === "") return;
-  const message = { conversation_id: state.open, content, sender_id: state.me };
   $("content").value = "";
   lastTyping = 0;
-  const sent = await attempt(socket.request("messages", "create", { message }));
-  if (!sent && $("content").value === "") $("content").value = content;
+  post({ conversation_id: state.open, content, sender_id: state.me });
 });
+
+/** Show `message` at once, and send it as soon as that can be done. */
+function post(message) {
+  const { item, fail } = pendingItem(message, { again: () => send(), discard: () => finish() });
+  const finish = () => {
+    state.pending.delete(item);
+    item.remove();
+  };
+  async function send() {
+    try {
+      const options = { retry: true, timeout: SEND_TIMEOUT };
+      const { message: created } = await client.send("messages", "create", { message }, options);
+      finish();
+      events.new_message(created);
+    } catch (error) {
+      fail(error.message);
+    }
+  }
+  state.pending.set(item, message);
+  $("messages").append(item);
+  scrollDown();
+  send();
+}
 
 $("content").addEventListener("input", () => {
   if (state.open === null || Date.now() - lastTyping < TYPING_EVERY) return;
   lastTyping = Date.now();
-  socket.request("conversations", "typing", { conversation_id: state.open }).catch(() => {});
+  client.send("conversations", "typing", { conversation_id: state.open }).catch(() => {});
 });
 
 submitOnEnter($("content"), $("composer"));
@@ -296,7 +323,7 @@ $("new-conversation").addEventListener("click", async () => {
   const chosen = new FormData(form);
   const conversation = { title: chosen.get("title"), members: chosen.getAll("member") };
   await attempt(
-    socket.request("conversations", "create", { conversation }).then(({ conversation: created }) => {
+    client.send("conversations", "create", { conversation }).then(({ conversation: created }) => {
       keepConversation(created);
       return openConversation(created.id);
     }),

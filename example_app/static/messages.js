@@ -33,6 +33,31 @@ export function messageItem(message, { name, own, edit, remove }) {
   return item;
 }
 
+/** Make the list item of a message on its way; `again()` and `discard()` do what the buttons say. */
+export function pendingItem(message, { again, discard }) {
+  const status = el("p", { className: "meta", role: "status" }, "Sending…");
+  const item = el(
+    "li",
+    { className: "message own pending" },
+    el("div", { className: "bubble" }, status, el("p", { className: "content" }, message.content)),
+  );
+  const retryButton = el("button", { type: "button" }, "Send again");
+  const discardButton = el("button", { type: "button" }, "Discard");
+  const buttons = el("div", { className: "actions", hidden: true }, retryButton, discardButton);
+  item.append(buttons);
+  const show = (text, failed) => {
+    status.textContent = text;
+    item.classList.toggle("failed", failed);
+    buttons.hidden = !failed;
+  };
+  retryButton.addEventListener("click", () => {
+    show("Sending…", false);
+    again();
+  });
+  discardButton.addEventListener("click", discard);
+  return { item, fail: (reason) => show(`Not sent: ${reason}`, true) };
+}
+
 function actions(item, message, { edit, remove }) {
   const about = message.content.slice(0, 40);
   const editButton = el("button", { type: "button", "aria-label": `Edit: ${about}` }, "Edit");

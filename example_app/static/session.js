@@ -3,9 +3,9 @@
  * Each tab has a login of its own, so that two people can chat in one browser.
  */
 
-const KEY = "chat.tokens";
+import { UnauthorizedError } from "../ws/client/index.js";
 
-export class LoginError extends Error {}
+const KEY = "chat.tokens";
 
 let tokens = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 
@@ -21,7 +21,7 @@ async function post(path, { body, token } = {}) {
   if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(path, { method: "POST", headers, body: body && JSON.stringify(body) });
   const answer = response.status === 204 ? null : await response.json();
-  if (response.status === 401) throw new LoginError(answer.message);
+  if (response.status === 401) throw new UnauthorizedError(answer.message);
   if (!response.ok) throw new Error(answer.message);
   return answer;
 }
@@ -40,14 +40,14 @@ export async function logOut() {
 
 /**
  * The token to connect with, or for any other reason a fresh one.
- * Throws a LoginError when only a new login will help.
+ * Throws an UnauthorizedError when only a new login will help.
  */
 export async function getToken(reason) {
-  if (tokens === null) throw new LoginError("logged out");
+  if (tokens === null) throw new UnauthorizedError("logged out");
   if (reason !== "connect") {
     const before = tokens;
     const fresh = await post("auth/refresh", { token: before.refresh_token });
-    if (tokens !== before) throw new LoginError("logged out");
+    if (tokens !== before) throw new UnauthorizedError("logged out");
     keep({ ...tokens, ...fresh });
   }
   return tokens.access_token;

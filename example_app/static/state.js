@@ -11,6 +11,8 @@ export function forgetEverything() {
     present: new Map(), // conversation id → ids of those who are there
     typing: new Map(), // user id → timer, in the conversation that is open
     open: null, // conversation id
+    room: null, // its room, as long as it is open
+    pending: new Map(), // list item → message that is on its way
     older: null, // cursor of the page before the oldest message shown
   });
 }

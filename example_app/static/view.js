@@ -12,14 +12,13 @@ export function showLogin(reason = "") {
   $("login-form").elements.username.focus();
 }
 
-export function showConnection(connection, { delay = 0 } = {}) {
-  const seconds = Math.max(1, Math.round(delay / 1000));
+export function showConnection(connection) {
   $("connection").dataset.state = connection;
   $("connection").textContent = {
     connecting: "Connecting…",
     connected: "Connected",
-    waiting: `Offline, trying again in ${seconds} s`,
-    closed: "Disconnected",
+    waiting: "Offline, trying again…",
+    disconnected: "Disconnected",
   }[connection];
 }
 
@@ -92,16 +91,21 @@ export function scrollDown() {
 
 let noticeTimer;
 
+/** Tell the user something for a while. */
+export function notify(text) {
+  $("notice").textContent = text;
+  $("notice").hidden = false;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => ($("notice").hidden = true), 6_000);
+}
+
 /** Wait for `work`; a promise of whether it succeeded. A failure is told to the user. */
 export async function attempt(work) {
   try {
     await work;
     return true;
   } catch (error) {
-    $("notice").textContent = error.message;
-    $("notice").hidden = false;
-    clearTimeout(noticeTimer);
-    noticeTimer = setTimeout(() => ($("notice").hidden = true), 6_000);
+    notify(error.message);
     return false;
   }
 }

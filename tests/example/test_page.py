@@ -1,6 +1,7 @@
 """The page, as far as the server has a hand in it."""
 
 import re
+from urllib.parse import urljoin
 
 import pytest
 
@@ -35,14 +36,15 @@ async def test_everything_the_page_refers_to_is_there(app):
         assert response.status_code == 200, path
         seen.add(path)
         text = await response.get_data(as_text=True)
-        found = re.findall(r'(?:href|src)="(static/[^"]+)"|from "\./([^"]+)"', text)
-        names = {f"/static/{(page or module).removeprefix('static/')}" for page, module in found}
+        found = re.findall(r'(?:href|src)="(static/[^"]+)"|from "(\.[^"]+)"', text)
+        names = {urljoin(path, in_page or in_module) for in_page, in_module in found}
         waiting.extend(names - seen - set(waiting))
+    assert "/ws/client/client.js" in seen
     assert {path.rpartition(".")[2] for path in seen} == {"/", "css", "js", "svg"}
 
 
 async def test_no_script_reads_text_as_markup(app):
-    for name in ("chat", "dom", "messages", "session", "socket", "state", "view"):
+    for name in ("chat", "dom", "messages", "session", "state", "view"):
         response = await app.test_client().get(f"/static/{name}.js")
         assert "javascript" in response.mimetype
         script = await response.get_data(as_text=True)
@@ -66,4 +68,4 @@ async def test_the_apis_description_is_the_same_as_without_realtime(
     status, body = await anybody.get("/openapi.json")
     assert status == 200
     assert body == description_without_realtime
-    assert not {"/", "/ws", "/static/{filename}"} & set(body["paths"])
+    assert not {"/", "/ws", "/static/{filename}", "/ws/client/{name}"} & set(body["paths"])

@@ -1,0 +1,505 @@
+/** The client: requests, events and rooms over one websocket that comes back by itself. */
+
+import { Backoff } from "./backoff.js";
+import { ConnectionClosed, ConnectionLost, RealtimeError, RequestTimedOut, toError } from "./errors.js";
+import { Following } from "./following.js";
+import { Link } from "./link.js";
+import { call, Listeners } from "./listeners.js";
+import { followPage, isHidden } from "./page.js";
+import {
+  BEARER_PREFIX,
+  CloseCode,
+  SUBPROTOCOL,
+  authFrame,
+  isPosition,
+  isRoomName,
+} from "./protocol.js";
+import { Requests } from "./requests.js";
+import { Tokens } from "./tokens.js";
+import { websocketUrl } from "./url.js";
+
+/**
+ * @typedef {import("./errors.js").UnauthorizedError} UnauthorizedError
+ * @typedef {import("./following.js").Recovery} Recovery
+ * @typedef {import("./link.js").End} End
+ * @typedef {import("./listeners.js").Undo} Undo
+ * @typedef {import("./protocol.js").Greeting} Greeting
+ * @typedef {import("./protocol.js").ServerFrame} ServerFrame
+ * @typedef {import("./rooms.js").RealtimeEvent} RealtimeEvent
+ */
+
+/**
+ * @typedef {import("./types.js").ClientOptions} ClientOptions
+ * @typedef {import("./types.js").ConnectionState} ConnectionState
+ * @typedef {import("./types.js").Disconnect} Disconnect
+ * @typedef {import("./types.js").Hooks} Hooks
+ * @typedef {import("./types.js").RequestOptions} RequestOptions
+ */
+
+/** @typedef {import("./types.js").Api} Api */
+
+/** How long a page that nobody sees waits before it comes back, at least. */
+const HIDDEN_DELAY = 20_000;
+
+/** @template {Api} [A=Api] */
+export class Client {
+  /** Called with the server's greeting at each connect. @type {((greeting: Greeting) => unknown) | null} */
+  onConnect = null;
+  /** Called at each end of a connection. @type {((disconnect: Disconnect) => unknown) | null} */
+  onDisconnect = null;
+  /**
+   * Called with what no request is answered by: an attempt that failed, a token that couldn't be
+   * had, a room that was refused.
+   *
+   * @type {((error: Error) => unknown) | null}
+   */
+  onError = null;
+  /** Called for each room after each return. @type {((recovery: Recovery) => unknown) | null} */
+  onRecovered = null;
+  /** Called with each new state. @type {((state: ConnectionState) => unknown) | null} */
+  onStateChange = null;
+
+  /** Who is logged in, null before the first greeting. @type {string | null} */
+  userId = null;
+  /** The server's name for the present or the last connection. @type {string | null} */
+  connectionId = null;
+
+  /** @type {ConnectionState} */
+  #state = "disconnected";
+  #events = new Listeners();
+  #hooks = new Listeners();
+  #lastId = 0;
+  #failures = 0;
+  /** Counts attempts: what belongs to an earlier one comes too late. */
+  #attempt = 0;
+  /** @type {Link | null} */
+  #link = null;
+  /** The end of an attempt, or of a wait. @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #unfollowPage = () => {};
+  /** @type {{ promise: Promise<Greeting>, resolve: (greeting: Greeting) => void, reject: (error: Error) => void }} */
+  #greeting = deferred();
+  #url;
+  #options;
+  #backoff;
+  #tokens;
+  #requests;
+  #following;
+
+  /**
+   * @param {string | import("./tokens.js").TokenFunction | null} [token] The JWT, or a function that
+   *   returns one or a promise of one; it is told why: `"connect"`, `"expired"` (also: refused) or
+   *   `"refresh"`. When it throws an UnauthorizedError the client gives up, after anything else it
+   *   tries again. None where a cookie carries the token.
+   * @param {ClientOptions} [options]
+   */
+  constructor(token, options = {}) {
+    this.#url = websocketUrl(options.url);
+    this.#options = { requestTimeout: 10_000, connectTimeout: 10_000, ...options };
+    this.#backoff = new Backoff(options.backoff);
+    this.#tokens = new Tokens(token, this.#backoff);
+    this.#requests = new Requests(options.queueMessages ?? 100, options.queueSize ?? 256 * 1024);
+    this.#following = new Following({
+      deliver: (event) => this.#events.tell(event.type, event.data, event),
+      recovered: (recovery) => this.#tell("recovered", this.onRecovered, recovery),
+      failed: (error) => this.#tell("error", this.onError, error),
+      nextId: () => this.#nextId(),
+      backoff: this.#backoff,
+      timeout: this.#options.requestTimeout,
+    });
+  }
+
+  /** Where the client stands. */
+  get state() {
+    return this.#state;
+  }
+
+  /** The rooms that the server put this client in. */
+  get rooms() {
+    return this.#following.joined;
+  }
+
+  // What the app may do
+
+  /**
+   * Connect, and stay connected.
+   *
+   * @returns {Promise<Greeting>} Resolves with the server's greeting, however many attempts that
+   *   takes; rejects with a ConnectionClosed where there is no hope, `onDisconnect` being told too.
+   */
+  connect() {
+    if (this.#state === "disconnected") {
+      this.#failures = 0;
+      this.#greeting = deferred();
+      this.#requests.begin();
+      this.#unfollowPage = followPage({
+        wake: () => this.#wake(),
+        doubt: () => this.#link?.probe(),
+        suspend: () => this.#suspend(),
+        resume: () => this.#wake(),
+      });
+      this.#open();
+    }
+    return this.#greeting.promise;
+  }
+
+  /** Close the connection, in whatever state it is, and leave nothing behind. */
+  disconnect() {
+    if (this.#state !== "disconnected") this.#finish(null);
+  }
+
+  /**
+   * Ask `resource` to do `action`.
+   *
+   * @template {keyof A["requests"] & string} R
+   * @template {keyof A["requests"][R] & string} C
+   * @overload
+   * @param {R} resource Such as `"messages"`.
+   * @param {C} action Such as `"create"`.
+   * @param {A["requests"][R][C]["payload"]} [payload] The arguments.
+   * @param {RequestOptions} [options]
+   * @returns {Promise<A["requests"][R][C]["response"]>} Rejects with a RealtimeError.
+   */
+  /**
+   * @template {keyof A["requests"] & string} R
+   * @template {keyof A["requests"][R] & string} C
+   * @overload
+   * @param {R} resource
+   * @param {C} action
+   * @param {A["requests"][R][C]["payload"]} payload
+   * @param {(data: A["requests"][R][C]["response"], error: RealtimeError | null) => unknown} callback
+   *   Called with the answer, or with null and the error.
+   * @returns {Promise<A["requests"][R][C]["response"]>}
+   */
+  /**
+   * @param {string} resource
+   * @param {string} action
+   * @param {any} [payload]
+   * @param {any} [last] Options, or a callback.
+   * @returns {Promise<any>}
+   */
+  send(resource, action, payload = {}, last = {}) {
+    const answer = this.#ask(resource, action, payload, last);
+    if (typeof last === "function") {
+      answer.then(
+        (data) => call(last, data, null),
+        (error) => call(last, null, error),
+      );
+    }
+    return answer;
+  }
+
+  /**
+   * @param {string} resource
+   * @param {string} action
+   * @param {any} payload
+   * @param {RequestOptions} options
+   */
+  async #ask(resource, action, payload, { timeout = this.#options.requestTimeout, retry = false }) {
+    return this.#requests.ask(this.#nextId(), resource, action, payload, { timeout, retry });
+  }
+
+  #nextId() {
+    return `c${++this.#lastId}`;
+  }
+
+  /**
+   * Call `handler(data, event)` with each event of that type, of any room.
+   *
+   * @template {keyof A["events"] & string} E
+   * @param {E} type
+   * @param {(data: A["events"][E], event: RealtimeEvent) => unknown} handler
+   * @returns {Undo} Ends it.
+   */
+  on(type, handler) {
+    return this.#events.add(type, handler);
+  }
+
+  /**
+   * Call `callback` as the property `onConnect` and its like, for when there is more than one who
+   * wants to know.
+   *
+   * @template {keyof Hooks} H
+   * @param {H} hook
+   * @param {(value: Hooks[H]) => unknown} callback
+   * @returns {Undo} Ends it.
+   */
+  listen(hook, callback) {
+    return this.#hooks.add(hook, callback);
+  }
+
+  /**
+   * Follow `room`, and come back to it after each reconnect.
+   *
+   * @param {string} room
+   * @returns {import("./rooms.js").Room<A["events"]>} At once; its `ready` waits for the server.
+   */
+  subscribe(room) {
+    if (!isRoomName(room)) {
+      throw new TypeError(`${JSON.stringify(room)} can't name a room: write 1 to 256 printable characters`);
+    }
+    return this.#following.subscribe(room);
+  }
+
+  // Coming and going
+
+  async #open() {
+    const attempt = ++this.#attempt;
+    const { connectTimeout } = this.#options;
+    this.#setTimer(connectTimeout, () => this.#fail(new RequestTimedOut("connect", connectTimeout)));
+    this.#setState("connecting");
+    try {
+      const token = await this.#tokens.forHandshake();
+      if (attempt === this.#attempt) this.#link = this.#openLink(token);
+    } catch (error) {
+      if (attempt === this.#attempt) this.#failOrFinish(error);
+    }
+  }
+
+  /** @param {string | null} token */
+  #openLink(token) {
+    const { WebSocket = globalThis.WebSocket } = this.#options;
+    if (WebSocket === undefined) {
+      throw new TypeError("there is no WebSocket here: pass one, { WebSocket } of the package ws");
+    }
+    const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
+    return new Link(
+      new WebSocket(this.#url, protocols),
+      token,
+      (link, frame) => link === this.#link && this.#take(link, frame),
+      (link, end) => link === this.#link && this.#ended(link, end),
+    );
+  }
+
+  /** @param {unknown} error */
+  #failOrFinish(error) {
+    const reason = error instanceof Error ? error : new RealtimeError("failed", String(error));
+    // By name: the app may have the class from another copy of this module.
+    if (reason.name === "UnauthorizedError") this.#finish(/** @type {UnauthorizedError} */ (reason));
+    else this.#fail(reason);
+  }
+
+  /** @param {Error} error */
+  #fail(error) {
+    const link = this.#link;
+    this.#link = null;
+    link?.close();
+    this.#wait(null);
+    this.#tell("error", this.onError, error);
+  }
+
+  /**
+   * @param {Link} link
+   * @param {End} end
+   */
+  #ended(link, { code, reason, mayReturn, retryAfter }) {
+    this.#drop(code === CloseCode.resync);
+    try {
+      if (code === CloseCode.token_expired || code === CloseCode.unauthorized) {
+        this.#tokens.refused(link.token, reason, code);
+      } else if (!mayReturn) {
+        throw new ConnectionClosed(code, reason);
+      }
+    } catch (error) {
+      this.#finish(/** @type {ConnectionClosed} */ (error));
+      return;
+    }
+    const { connectedAt } = link;
+    if (connectedAt !== null && Date.now() - connectedAt >= this.#backoff.stableAfter) this.#failures = 0;
+    this.#wait(retryAfter);
+    if (connectedAt === null) this.#tell("error", this.onError, new ConnectionClosed(code, reason));
+    else this.#tell("disconnect", this.onDisconnect, { code, reason, reconnecting: true });
+  }
+
+  /** @param {boolean} positionsAreVoid */
+  #drop(positionsAreVoid) {
+    const link = this.#link;
+    this.#link = null;
+    if (link?.connectedAt) this.#greeting = deferred();
+    this.#requests.lost();
+    this.#following.lost(positionsAreVoid);
+    link?.close();
+  }
+
+  /** @param {number | null} retryAfter Within how many milliseconds the server wants us back. */
+  #wait(retryAfter) {
+    this.#attempt += 1;
+    const delay =
+      retryAfter === null ? this.#backoff.delay(this.#failures) : this.#backoff.spread(retryAfter);
+    this.#failures += 1;
+    this.#setTimer(delay + (isHidden() ? HIDDEN_DELAY : 0), () => this.#open());
+    this.#setState("waiting");
+  }
+
+  /** Don't sit out a delay, nor trust a socket, after the network or the page was away. */
+  #wake() {
+    if (this.#state === "waiting") this.#open();
+    else this.#link?.probe();
+  }
+
+  /** A page in the back/forward cache can't keep a socket. */
+  #suspend() {
+    const wasConnected = this.#link?.connectedAt;
+    this.#drop(false);
+    this.#attempt += 1;
+    clearTimeout(this.#timer);
+    this.#setState("waiting");
+    if (wasConnected) {
+      const gone = { code: CloseCode.going_away, reason: "the page was left", reconnecting: true };
+      this.#tell("disconnect", this.onDisconnect, gone);
+    }
+  }
+
+  /** @param {ConnectionClosed | null} error Why, null if the app wishes it. */
+  #finish(error) {
+    const why = error ?? new ConnectionLost(false);
+    this.#attempt += 1;
+    clearTimeout(this.#timer);
+    this.#unfollowPage();
+    const greeting = this.#greeting;
+    this.#requests.end();
+    this.#following.end(why);
+    this.#drop(true);
+    this.#setState("disconnected");
+    greeting.reject(why);
+    if (error !== null) this.#tell("error", this.onError, error);
+    const { closeCode: code = CloseCode.normal, reason = "" } = error ?? {};
+    this.#tell("disconnect", this.onDisconnect, { code, reason, reconnecting: false });
+  }
+
+  /**
+   * @param {number} delay
+   * @param {() => void} work
+   */
+  #setTimer(delay, work) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(work, delay);
+  }
+
+  /** @param {ConnectionState} state */
+  #setState(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#tell("state", this.onStateChange, state);
+  }
+
+  /**
+   * @template {keyof Hooks} H
+   * @param {H} hook
+   * @param {((value: Hooks[H]) => unknown) | null} property
+   * @param {Hooks[H]} value
+   */
+  #tell(hook, property, value) {
+    call(property, value);
+    this.#hooks.tell(hook, value);
+  }
+
+  // What the server says
+
+  /**
+   * @param {Link} link
+   * @param {ServerFrame} frame
+   */
+  #take(link, frame) {
+    const isGreeted = link.connectedAt !== null;
+    if (frame.type === "connected" && !isGreeted) this.#greeted(link, frame.payload);
+    else if (frame.type === "event" && isGreeted) this.#following.take(frame);
+    else if (frame.type === "error") this.#tell("error", this.onError, toError(frame.payload));
+  }
+
+  /**
+   * Be connected.
+   *
+   * @param {Link} link
+   * @param {Greeting} greeting
+   */
+  #greeted(link, greeting) {
+    clearTimeout(this.#timer);
+    link.connectedAt = Date.now();
+    this.#tokens.accepted(link.token, greeting.expires_at);
+    const userId = greeting.user_id ?? null;
+    if (userId !== this.userId) {
+      this.#following.forgetUser();
+      // What one user asked isn't sent as another.
+      if (this.userId !== null) this.#requests.refuse();
+    }
+    this.userId = userId;
+    this.connectionId = greeting.connection_id ?? null;
+    const rooms = Array.isArray(greeting.rooms) ? greeting.rooms.filter(isPosition) : [];
+    this.#following.greeted(link, rooms);
+    this.#requests.opened(link);
+    link.watch(greeting.ping_interval, () => this.#tokens.takeRefresh() && this.#refresh(link));
+    this.#greeting.resolve(greeting);
+    this.#setState("connected");
+    this.#tell("connect", this.onConnect, greeting);
+  }
+
+  /**
+   * Get a fresh token and show it to the server; if that fails, another time.
+   *
+   * @param {Link} link
+   */
+  async #refresh(link) {
+    try {
+      const token = await this.#tokens.renew("refresh");
+      if (link !== this.#link) return; // The next connection shows it.
+      this.#tokens.postponeRefresh();
+      const id = this.#nextId();
+      link.ask(id, authFrame(id, token), (payload, error) => this.#shown(link, token, payload, error));
+    } catch (error) {
+      if (link === this.#link) this.#refreshFailed(error);
+    }
+  }
+
+  /**
+   * @param {Link} link
+   * @param {string} token
+   * @param {any} payload
+   * @param {RealtimeError | null} error
+   */
+  #shown(link, token, payload, error) {
+    if (error === null) {
+      link.token = token;
+      this.#tokens.accepted(token, payload?.expires_at);
+    } else if (!(error instanceof ConnectionLost)) {
+      try {
+        if (error.code === "unauthorized") this.#tokens.refused(token, error.message);
+        this.#refreshFailed(error);
+      } catch (final) {
+        this.#refreshFailed(final);
+      }
+    }
+  }
+
+  /** @param {any} error */
+  #refreshFailed(error) {
+    if (error?.name === "UnauthorizedError") {
+      this.#finish(error);
+    } else {
+      this.#tokens.postponeRefresh();
+      this.#tell("error", this.onError, error);
+    }
+  }
+}
+
+/**
+ * Make a client; `connect()` connects it.
+ *
+ * @template {Api} [A=Api]
+ * @param {ConstructorParameters<typeof Client>[0]} [token]
+ * @param {ClientOptions} [options]
+ * @returns {Client<A>}
+ */
+export function createWebSocketClient(token, options) {
+  return new Client(token, options);
+}
+
+/** @returns {{ promise: Promise<any>, resolve: (value: any) => void, reject: (error: Error) => void }} */
+function deferred() {
+  /** @type {any} */
+  const made = {};
+  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+  // Who doesn't wait for it hears of it by `onDisconnect`.
+  made.promise.catch(() => {});
+  return made;
+}

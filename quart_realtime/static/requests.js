@@ -1,0 +1,121 @@
+/** Requests: which connection they go out on, and what waits for one. */
+
+import { ConnectionLost, QueueFull, RequestTimedOut } from "./errors.js";
+import { requestFrame } from "./protocol.js";
+
+/**
+ * @typedef {{ id: string, text: string, retry: boolean, sent: boolean,
+ *   settle: (payload: any, error: Error | null) => void }} Pending
+ */
+
+export class Requests {
+  /** Those without an answer, in the order they were made. @type {Map<string, Pending>} */
+  #pending = new Map();
+  /** @type {import("./link.js").Link | null} */
+  #link = null;
+  #hopeless = true;
+  #mostMessages;
+  #mostSize;
+
+  /**
+   * @param {number} mostMessages How many may wait for a connection.
+   * @param {number} mostSize How many characters they may have together.
+   */
+  constructor(mostMessages, mostSize) {
+    this.#mostMessages = mostMessages;
+    this.#mostSize = mostSize;
+  }
+
+  /** Hope for a connection. */
+  begin() {
+    this.#hopeless = false;
+  }
+
+  /**
+   * Send what waits, and all that follows, on `link`.
+   *
+   * @param {import("./link.js").Link} link
+   */
+  opened(link) {
+    this.#link = link;
+    for (const pending of this.#pending.values()) this.#send(pending);
+  }
+
+  /** Let what follows wait for the next connection. */
+  lost() {
+    this.#link = null;
+  }
+
+  /** Refuse what waits and all that follows. */
+  end() {
+    this.#link = null;
+    this.#hopeless = true;
+    this.refuse();
+  }
+
+  /** Refuse what waits. */
+  refuse() {
+    for (const { settle, sent } of [...this.#pending.values()]) settle(null, new ConnectionLost(sent));
+  }
+
+  /**
+   * Ask, now or on the next connection.
+   *
+   * @param {string} id
+   * @param {string} resource
+   * @param {string} action
+   * @param {Record<string, any> | null} payload
+   * @param {{ timeout: number, retry: boolean }} options The time in milliseconds.
+   * @returns {Promise<any>}
+   */
+  ask(id, resource, action, payload, { timeout, retry }) {
+    if (payload !== null && Object.hasOwn(payload, "action")) {
+      throw new TypeError("the action is the second argument; the payload can't have another");
+    }
+    const text = requestFrame(id, resource, action, payload, retry ? randomKey() : undefined);
+    return new Promise((resolve, reject) => {
+      if (this.#hopeless) throw new ConnectionLost(false);
+      if (this.#link === null) this.#checkQueue(text.length);
+      const timer = setTimeout(() => {
+        this.#link?.forget(id);
+        settle(null, new RequestTimedOut(`${resource}.${action}`, timeout));
+      }, timeout);
+      /** @type {Pending["settle"]} */
+      const settle = (payload, error) => {
+        clearTimeout(timer);
+        this.#pending.delete(id);
+        if (error === null) resolve(payload);
+        else reject(error);
+      };
+      const pending = { id, text, retry, sent: false, settle };
+      this.#pending.set(id, pending);
+      this.#send(pending);
+    });
+  }
+
+  /** @param {number} size */
+  #checkQueue(size) {
+    const waiting = [...this.#pending.values()].map(({ text }) => text.length);
+    const total = waiting.reduce((sum, length) => sum + length, 0);
+    if (waiting.length >= this.#mostMessages || total + size > this.#mostSize) {
+      throw new QueueFull(waiting.length, total);
+    }
+  }
+
+  /** @param {Pending} pending */
+  #send(pending) {
+    if (this.#link === null) return;
+    pending.sent = true;
+    this.#link.ask(pending.id, pending.text, (payload, error) => {
+      // It goes out again under the same key, and so happens once.
+      if (error instanceof ConnectionLost && pending.retry && !this.#hopeless) return;
+      pending.settle(payload, error);
+    });
+  }
+}
+
+/** A key that no other request has; `crypto.randomUUID` is missing where a page isn't secure. */
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,22 @@
+/** Where the websocket is. */
+
+/** Where a server has these files under its own websocket. */
+const SERVED = /^(https?:.*)\/client\/url\.js$/;
+
+/**
+ * The address of the websocket: `url`, as seen from the page.
+ *
+ * @param {string} [url] If left out, where these files came from, or `/ws`.
+ */
+export function websocketUrl(url) {
+  const served = SERVED.exec(new URL(import.meta.url).href)?.[1];
+  const base = globalThis.location?.href;
+  if (base === undefined && !/^(ws|http)s?:/.test(url ?? "")) {
+    throw new TypeError('pass { url: "wss://…" }: there is no page to tell where the server is');
+  }
+  const parsed = new URL(url ?? served ?? "/ws", base);
+  parsed.protocol = parsed.protocol.replace("http", "ws");
+  parsed.hash = "";
+  if (!parsed.protocol.startsWith("ws")) throw new TypeError(`${parsed.href} is no websocket's URL`);
+  return parsed.href;
+}

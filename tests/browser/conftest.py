@@ -1,0 +1,96 @@
+"""The example on a real Hypercorn, and its page in a real Chromium behind a proxy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from ..e2e.server import Server
+from .proxy import Proxy
+
+SECONDS = 1_000
+BOUND = 15 * SECONDS
+"""How many milliseconds anything may take before a test fails."""
+
+expect.set_options(timeout=BOUND)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of the system's Chromium."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if (path := shutil.which(name)) is not None:
+            return path
+    pytest.fail("there is no Chromium: apt-get install chromium, or your system's like")
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking"]
+        yield await playwright.chromium.launch(executable_path=chromium, args=arguments)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'chat.sqlite'}")
+    monkeypatch.setenv("JWT_SECRET_KEY", "a secret for tests only, 32 bytes")
+    monkeypatch.setenv("QUART_REALTIME_PING_INTERVAL", "1")
+    monkeypatch.setenv("QUART_REALTIME_RETRY_AFTER", "1")
+    server = Server("example_app:create_app()")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    async with Proxy(server.port) as proxy:
+        yield proxy
+
+
+class Windows:
+    """Opens windows on the chat, each with a login of its own, and notes what goes wrong there."""
+
+    def __init__(self, browser: Browser, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/"
+        self.problems: list[str] = []
+        self._browser = browser
+
+    async def open(self, user: str) -> Page:
+        """Log *user* in, in a window of their own, and wait until messages are shown."""
+        page = await (await self._browser.new_context()).new_page()
+        page.set_default_timeout(BOUND)
+        page.on("pageerror", lambda error: self.problems.append(f"{user}: {error}"))
+        await page.goto(self.url)
+        await page.click(f"[data-demo={user}]")
+        await connected(page)
+        await expect(page.locator("#messages li").first).to_be_visible()
+        return page
+
+
+@pytest.fixture
+async def windows(browser: Browser, proxy: Proxy) -> AsyncIterator[Windows]:
+    windows = Windows(browser, proxy.port)
+    yield windows
+    assert windows.problems == []
+
+
+async def connected(page: Page) -> None:
+    """Wait until the page says that it is connected."""
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "connected")
+
+
+async def write(page: Page, text: str) -> None:
+    """Send a message as a user does."""
+    await page.fill("#content", text)
+    await page.press("#content", "Enter")
+
+
+async def said(page: Page, start: str) -> list[str]:
+    """Return the messages shown that begin with *start*, in their order."""
+    texts = await page.locator("#messages .content").all_text_contents()
+    return [text for text in texts if text.startswith(start)]

@@ -1,0 +1,472 @@
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+
+import { ConnectionLost, RealtimeError, UnauthorizedError } from "../../quart_realtime/static/index.js";
+import { FakeSocket, connected, makeClient, settled } from "./fake_socket.js";
+
+/** Let time pass on a connection that the server pings. */
+async function passWith(socket, milliseconds) {
+  for (let left = milliseconds; left > 0; left -= 25_000) {
+    socket.say({ type: "ping" });
+    await pass(Math.min(25_000, left));
+  }
+}
+
+/** Let time pass, in steps of a second, so that what is due in between comes in its turn. */
+async function pass(milliseconds) {
+  for (let left = milliseconds; left > 0; left -= 1_000) {
+    mock.timers.tick(Math.min(1_000, left));
+    await settled();
+  }
+}
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_800_000_000_000 });
+  FakeSocket.made = [];
+});
+
+const codes = (errors) => errors.map((error) => error.code);
+
+// Coming and going
+
+test("the token travels as a subprotocol, and the greeting makes it connected", async () => {
+  const { client, of } = makeClient("a.b.c");
+  const greeted = client.connect();
+  await settled();
+  assert.deepEqual(FakeSocket.last.protocols, ["realtime.v1", "bearer.a.b.c"]);
+  FakeSocket.last.greet({ user_id: "luis" });
+  assert.equal((await greeted).user_id, "luis");
+  assert.equal(client.userId, "luis");
+  assert.equal(client.state, "connected");
+  assert.deepEqual(of("state"), ["connecting", "connected"]);
+});
+
+test("the snippets of the module that this replaces run as they stand", async () => {
+  const { client } = makeClient("mi-token-jwt");
+  const said = [];
+  client.connect();
+  client.onConnect = (data) => said.push(["Conectado", data.user_id]);
+  client.onDisconnect = (data) => said.push(["Desconectado", data.code]);
+  client.onError = (error) => said.push(["Error", error.code]);
+  client.on("new_message", (message) => said.push(["Nuevo mensaje", message.content]));
+  await settled();
+  const socket = FakeSocket.last.greet();
+  client.send("conversations", "get_all", { user_id: "user123" }, (data, error) => {
+    said.push(["Conversaciones", data.conversations, error]);
+  });
+  client.send("messages", "create", { message: {} }, (data, error) => said.push(["no", data, error.code]));
+  const [first, second] = socket.sent;
+  assert.deepEqual(first.payload, { action: "get_all", user_id: "user123" });
+  socket.answer({ conversations: [] }, first);
+  socket.refuse("validation_error", second);
+  socket.event("new_message", { content: "Hola mundo" });
+  await settled();
+  socket.end(1001);
+  assert.deepEqual(said, [
+    ["Conectado", "ana"],
+    ["Nuevo mensaje", "Hola mundo"],
+    ["Conversaciones", [], null],
+    ["no", null, "validation_error"],
+    ["Desconectado", 1001],
+  ]);
+});
+
+test("who is sent away for good stays away, and who is not comes back", async () => {
+  for (const code of [1000, 1007, 1009, 4501, 4502, 4503]) {
+    const { client, socket, of } = await connected();
+    socket.end(code);
+    assert.equal(client.state, "disconnected");
+    assert.deepEqual(of("disconnect").at(-1), { code, reason: "", reconnecting: false });
+  }
+  for (const code of [1001, 1006, 1011, 1012, 1013, 4002, 4003, 4004, 4005, 4006, 4007]) {
+    const { client, socket } = await connected();
+    socket.end(code);
+    assert.equal(client.state, "waiting");
+    await pass(1_000);
+    assert.notEqual(FakeSocket.last, socket);
+    client.disconnect();
+  }
+});
+
+test("waits grow while nobody answers, and begin anew after five seconds connected", async () => {
+  const { client } = makeClient();
+  client.connect();
+  const waits = [];
+  for (let attempt = 0; attempt < 8; attempt++) {
+    await settled();
+    const { length } = FakeSocket.made;
+    FakeSocket.last.end();
+    let waited = 0;
+    while (FakeSocket.made.length === length) {
+      mock.timers.tick(250);
+      await settled();
+      waited += 250;
+    }
+    waits.push(waited);
+  }
+  assert.deepEqual(waits, [750, 1_000, 1_500, 2_500, 4_500, 8_500, 10_500, 10_500]);
+  FakeSocket.last.greet();
+  await pass(4_000);
+  FakeSocket.last.end();
+  await pass(10_000);
+  assert.equal(client.state, "waiting", "four seconds prove nothing");
+  await pass(1_000);
+  FakeSocket.last.greet();
+  await pass(5_000);
+  FakeSocket.last.end();
+  await pass(1_000);
+  assert.equal(client.state, "connecting");
+});
+
+test("a server that stops spreads the return over the time it names", async () => {
+  const { client, socket } = await connected();
+  socket.closing(1012, { retry_after_ms: 8_000 });
+  await pass(3_900);
+  assert.equal(client.state, "waiting");
+  await pass(200);
+  assert.equal(client.state, "connecting");
+});
+
+test("an attempt that isn't greeted in time is given up, and its socket closed once it opens", async () => {
+  const { client, of } = makeClient();
+  client.connect();
+  await settled();
+  const first = FakeSocket.last;
+  await pass(10_000);
+  assert.deepEqual(codes(of("error")), ["timeout"]);
+  await pass(1_000);
+  assert.notEqual(FakeSocket.last, first);
+  first.open();
+  assert.equal(first.closedWith, 1000);
+});
+
+test("disconnect ends it in every state, and leaves no socket or timer behind", async () => {
+  const ways = {
+    "before the token": () => {},
+    connecting: async () => settled(),
+    connected: async () => (await settled(), FakeSocket.last.greet()),
+    waiting: async () => (await settled(), FakeSocket.last.end()),
+  };
+  for (const [name, way] of Object.entries(ways)) {
+    const { client } = makeClient();
+    const outcome = assert.rejects(client.connect(), ConnectionLost).catch((error) => error);
+    await way();
+    client.disconnect();
+    const { length } = FakeSocket.made;
+    const last = FakeSocket.last;
+    if (last?.readyState === 0) last.open();
+    assert.notEqual(last?.readyState, 1, name);
+    await pass(120_000);
+    assert.equal(FakeSocket.made.length, length, name);
+    assert.equal(client.state, "disconnected");
+    if (name !== "connected") assert.equal(await outcome, undefined, name);
+    FakeSocket.made = [];
+  }
+});
+
+test("what comes late from an old socket is ignored", async () => {
+  const { client, socket } = await connected();
+  const heard = [];
+  client.on("news", (data) => heard.push(data));
+  const { onmessage, onclose } = socket;
+  socket.end(1006);
+  await pass(1_000);
+  const next = FakeSocket.last.greet();
+  onmessage({ data: JSON.stringify({ type: "event", payload: { type: "news", data: "late" } }) });
+  onclose({ code: 4502, reason: "" });
+  next.event("news", "live");
+  assert.deepEqual(heard, ["live"]);
+  assert.equal(client.state, "connected");
+});
+
+// Heartbeats
+
+test("the server's pings are answered", async () => {
+  const { socket } = await connected();
+  socket.say({ type: "ping" });
+  assert.deepEqual(socket.sent, [{ type: "pong" }]);
+});
+
+test("a server that says nothing for a ping interval and ten seconds is gone", async () => {
+  const { client, socket } = await connected();
+  await pass(34_000);
+  socket.say({ type: "ping" });
+  await pass(34_000);
+  assert.equal(client.state, "connected");
+  await pass(6_000);
+  assert.notEqual(FakeSocket.last, socket);
+  assert.equal(socket.closedWith, 1000);
+});
+
+test("after a sleep the server is asked, and given up when it doesn't answer", async (t) => {
+  const { client, socket } = await connected();
+  const now = Date.now.bind(Date);
+  let slept = 3_600_000;
+  t.mock.method(Date, "now", () => now() + slept);
+  await pass(5_000);
+  assert.deepEqual(socket.asked("ping"), { type: "ping" });
+  socket.say({ type: "pong" });
+  await pass(5_000);
+  assert.equal(client.state, "connected");
+
+  slept *= 2;
+  await pass(5_000);
+  assert.equal(client.state, "connected");
+  await pass(3_000);
+  assert.equal(client.state, "waiting");
+  await pass(1_000);
+  assert.notEqual(FakeSocket.last, socket);
+});
+
+// Tokens
+
+const numbered = (calls) => (reason) => `token-${calls.push(reason)}`;
+
+test("a token that expired is never sent again, and one call gets the next", async () => {
+  const calls = [];
+  const { socket } = await connected(numbered(calls));
+  socket.end(4001);
+  await pass(1_000);
+  assert.deepEqual(calls, ["connect", "expired"]);
+  assert.equal(FakeSocket.last.token, "token-2");
+  FakeSocket.last.greet();
+  FakeSocket.last.end(1006);
+  await pass(1_000);
+  assert.deepEqual(calls, ["connect", "expired"]);
+  assert.equal(FakeSocket.last.token, "token-2");
+});
+
+test("three fresh tokens refused in a row are enough", async () => {
+  const calls = [];
+  const { client, of } = makeClient(numbered(calls));
+  client.connect();
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await pass(3_000);
+    FakeSocket.last.end(4500, "unknown key");
+  }
+  await pass(120_000);
+  assert.equal(calls.length, 3);
+  assert.equal(client.state, "disconnected");
+  assert.deepEqual(codes(of("error")).at(-1), "unauthorized");
+});
+
+test("a single token that is refused is final", async () => {
+  const { client, of } = makeClient("stale");
+  const outcome = assert.rejects(client.connect(), UnauthorizedError);
+  await settled();
+  FakeSocket.last.end(4001, "expired");
+  await outcome;
+  assert.equal(client.state, "disconnected");
+  assert.deepEqual(of("disconnect"), [{ code: 4001, reason: "expired", reconnecting: false }]);
+});
+
+test("getToken may fail three times and then work", async () => {
+  let failures = 0;
+  const { client, of } = makeClient(async () => {
+    if (++failures <= 3) throw new Error("the server for logins is away");
+    return "good";
+  });
+  client.connect();
+  await pass(10_000);
+  assert.equal(FakeSocket.made.length, 1);
+  assert.equal(of("error").length, 3);
+});
+
+test("getToken's own UnauthorizedError is final", async () => {
+  const { client } = makeClient(() => {
+    throw new UnauthorizedError("log in first");
+  });
+  await assert.rejects(client.connect(), /log in first/);
+  assert.equal(client.state, "disconnected");
+});
+
+test("before it expires a fresh token is shown on the live connection", async () => {
+  const calls = [];
+  const seconds = () => Date.now() / 1000;
+  const { client, socket } = await connected(numbered(calls), { expires_at: seconds() + 100 });
+  await passWith(socket, 79_000);
+  assert.deepEqual(calls, ["connect"]);
+  await passWith(socket, 6_000);
+  assert.deepEqual(calls, ["connect", "refresh"]);
+  assert.deepEqual(socket.asked("auth").payload, { token: "token-2" });
+  socket.answer({ user_id: "ana", expires_at: seconds() + 100 }, socket.asked("auth"));
+  await passWith(socket, 70_000);
+  assert.equal(calls.length, 2);
+  assert.equal(client.state, "connected");
+});
+
+test("a refresh that fails is tried again", async () => {
+  let calls = 0;
+  const getToken = () => {
+    if (++calls === 2) throw new Error("away");
+    return `token-${calls}`;
+  };
+  const { client, socket } = await connected(getToken, { expires_at: Date.now() / 1000 + 60 });
+  await passWith(socket, 63_000);
+  assert.equal(calls, 3);
+  assert.equal(socket.asked("auth").payload.token, "token-3");
+  client.disconnect();
+});
+
+test("a token good for a year sets off no timer early", async () => {
+  const calls = [];
+  const { client, socket } = await connected(numbered(calls), {
+    expires_at: Date.now() / 1000 + 31_536_000,
+  });
+  await passWith(socket, 3_600_000);
+  assert.equal(calls.length, 1);
+  assert.equal(client.state, "connected");
+});
+
+// Requests
+
+test("what is asked before the connection waits for it, in order", async () => {
+  const { client } = makeClient();
+  client.connect();
+  const answers = [client.send("a", "get"), client.send("b", "get")];
+  await settled();
+  const socket = FakeSocket.last.greet();
+  assert.deepEqual(socket.sent.map(({ resource }) => resource), ["a", "b"]);
+  for (const frame of [...socket.sent]) socket.answer({ of: frame.resource }, frame);
+  assert.deepEqual(await Promise.all(answers), [{ of: "a" }, { of: "b" }]);
+});
+
+test("offline at most a hundred messages and 256 KiB wait", async () => {
+  const { client } = makeClient();
+  client.connect();
+  const answers = Array.from({ length: 100 }, () => client.send("a", "get"));
+  await assert.rejects(client.send("a", "get"), { code: "queue_full" });
+  client.disconnect();
+  const outcomes = await Promise.allSettled(answers);
+  assert.ok(outcomes.every(({ reason }) => reason instanceof ConnectionLost && !reason.maybeProcessed));
+
+  client.connect();
+  const large = client.send("a", "put", { text: "x".repeat(200_000) });
+  await assert.rejects(client.send("a", "put", { text: "x".repeat(100_000) }), { code: "queue_full" });
+  client.disconnect();
+  await assert.rejects(large, ConnectionLost);
+});
+
+test("a request whose answer was lost is rejected, or asked again under its key", async () => {
+  const { client, socket } = await connected();
+  const once = client.send("a", "create");
+  const again = client.send("b", "create", {}, { retry: true });
+  await settled();
+  const { key } = socket.asked("request");
+  assert.match(key, /^[0-9a-f]{32}$/);
+  socket.end(1006);
+  await assert.rejects(once, (error) => error instanceof ConnectionLost && error.maybeProcessed);
+  await pass(1_000);
+  const next = FakeSocket.last.greet();
+  assert.deepEqual(next.sent.map((frame) => [frame.resource, frame.key]), [["b", key]]);
+  next.answer({ id: 1 });
+  assert.deepEqual(await again, { id: 1 });
+  client.disconnect();
+});
+
+test("an answer may take so long, time offline included, and comes too late after that", async () => {
+  const { client, socket } = await connected();
+  const slow = client.send("a", "get", {}, { timeout: 3_000, retry: true });
+  const outcome = assert.rejects(slow, { code: "timeout", message: "a.get: no answer within 3 s" });
+  await settled();
+  socket.end(1006);
+  await pass(3_000);
+  await outcome;
+  FakeSocket.last.greet();
+  assert.deepEqual(FakeSocket.last.sent, []);
+  client.disconnect();
+});
+
+test("an error has its code, message and details", async () => {
+  const { client, socket } = await connected();
+  const answer = client.send("conversations", "get", { id: "conv999" });
+  await settled();
+  const payload = { code: "not_found", message: "No", details: { conversation_id: "conv999" } };
+  socket.say({ type: "error", id: socket.sent[0].id, payload });
+  await assert.rejects(answer, (error) => {
+    assert.ok(error instanceof RealtimeError);
+    assert.deepEqual({ code: error.code, message: error.message, details: error.details }, payload);
+    return true;
+  });
+});
+
+test("a payload can't have an action of its own", async () => {
+  const { client } = await connected();
+  await assert.rejects(client.send("a", "get", { action: "put" }), TypeError);
+});
+
+test("without a connection to hope for, a request is refused at once", async () => {
+  const { client } = makeClient();
+  await assert.rejects(client.send("a", "get"), ConnectionLost);
+});
+
+test("what one user asked isn't sent as another", async () => {
+  const { client, socket } = await connected();
+  socket.end(1006);
+  const asked = client.send("notes", "create", {}, { retry: true });
+  const outcome = assert.rejects(asked, ConnectionLost);
+  await pass(1_000);
+  FakeSocket.last.greet({ user_id: "eve" });
+  await outcome;
+  assert.deepEqual(FakeSocket.last.sent, []);
+  client.disconnect();
+});
+
+// A server that talks nonsense
+
+test("nonsense never reaches the app, nor ends the connection", async () => {
+  const { client, socket, told } = await connected();
+  const before = told.length;
+  const nonsense = [
+    "", "{", "null", "1", "[]", '"event"', "{}", { type: "dance" }, { type: ["event"] }, { type: "__proto__" },
+    { type: "event" }, { type: "event", payload: null }, { type: "event", payload: { type: 1 } },
+    { type: "event", payload: { type: "a" }, offset: "1" }, { type: "response", id: "unknown" },
+    { type: "response" }, { type: "error", id: 7 }, { type: "closing" }, { type: "connected", payload: {} },
+    { type: "event", payload: { type: "room_joined", data: null } },
+    { type: "event", payload: { type: "presence_join", data: 3 } },
+  ];
+  for (const frame of nonsense) socket.say(frame);
+  socket.onmessage({ data: new ArrayBuffer(4) });
+  assert.equal(told.length, before);
+  assert.equal(client.state, "connected");
+});
+
+test("an odd greeting connects all the same", async () => {
+  for (const payload of [{ rooms: "all" }, { rooms: [null, 1, {}] }, { ping_interval: "often" }, { user_id: undefined }]) {
+    const { client } = await connected("good", payload);
+    assert.equal(client.state, "connected");
+    client.disconnect();
+  }
+});
+
+test("a callback that throws is reported, and stops no other", async (t) => {
+  const reported = [];
+  t.mock.method(console, "error", (error) => reported.push(error.message));
+  const { client, socket } = await connected();
+  const heard = [];
+  const fail = (name) => () => {
+    throw new Error(name);
+  };
+  client.on("news", fail("handler"));
+  client.on("news", (data) => heard.push(data));
+  client.onDisconnect = fail("hook");
+  const undo = client.on("news", fail("never"));
+  undo();
+  socket.event("news", 1);
+  client.send("a", "get", {}, fail("callback"));
+  await settled();
+  socket.answer({});
+  await settled();
+  client.disconnect();
+  assert.deepEqual(heard, [1]);
+  assert.deepEqual(reported, ["handler", "callback", "hook"]);
+});
+
+test("a URL may be relative to nothing only with a scheme, and http is as good as ws", () => {
+  assert.throws(() => makeClient("good", { url: "/ws" }), /pass \{ url/);
+  assert.throws(() => makeClient("two words"), /without spaces/);
+  const { client } = makeClient("good", { url: "https://server/chat/ws#top" });
+  client.connect();
+  return settled().then(() => assert.equal(FakeSocket.last.url, "wss://server/chat/ws"));
+});
