@@ -159,11 +159,31 @@ function followPresence(id) {
 
 async function reload(id) {
   if (state.open !== id) return;
-  const page = await messagesOf(id);
-  if (state.open !== id) return;
-  const pending = [...state.pending].filter(([, message]) => message.conversation_id === id);
-  $("messages").replaceChildren(...page.reverse().map(itemOf), ...pending.map(([item]) => item));
-  scrollDown();
+  const meanwhile = [];
+  state.reloads.add(meanwhile);
+  try {
+    const page = await messagesOf(id);
+    if (state.open !== id) return;
+    const pending = [...state.pending].filter(([, message]) => message.conversation_id === id);
+    $("messages").replaceChildren(...page.reverse().map(itemOf), ...pending.map(([item]) => item));
+    for (const apply of meanwhile) apply();
+    scrollDown();
+  } finally {
+    state.reloads.delete(meanwhile);
+  }
+}
+
+/** Change the messages shown, and again what is just being loaded, which may not have it yet. */
+function change(apply) {
+  apply();
+  for (const meanwhile of state.reloads) meanwhile.push(apply);
+}
+
+function showNew(message) {
+  if (message.conversation_id !== state.open || $(message.id) !== null) return;
+  const follow = isAtBottom() || message.sender_id === state.me;
+  $("messages").append(itemOf(message));
+  if (follow) scrollDown();
 }
 
 async function messagesOf(conversation_id, cursor = null) {
@@ -181,21 +201,17 @@ async function messagesOf(conversation_id, cursor = null) {
 const events = {
   new_message(message) {
     forgetTyping(message.sender_id);
-    if (message.conversation_id !== state.open) {
-      const conversation = state.conversations.get(message.conversation_id);
-      if (conversation && message.sender_id !== state.me) conversation.unread += 1;
-      showConversations();
-    } else if ($(message.id) === null) {
-      const follow = isAtBottom() || message.sender_id === state.me;
-      $("messages").append(itemOf(message));
-      if (follow) scrollDown();
-    }
+    change(() => showNew(message));
+    const conversation = state.conversations.get(message.conversation_id);
+    if (!conversation || message.conversation_id === state.open || message.sender_id === state.me) return;
+    conversation.unread += 1;
+    showConversations();
   },
   message_updated(message) {
-    $(message.id)?.replaceWith(itemOf(message));
+    change(() => $(message.id)?.replaceWith(itemOf(message)));
   },
   message_deleted({ message_id }) {
-    $(message_id)?.remove();
+    change(() => $(message_id)?.remove());
   },
   conversation_created: keepConversation,
   conversation_updated: keepConversation,

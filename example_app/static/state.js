@@ -12,6 +12,7 @@ export function forgetEverything() {
     typing: new Map(), // user id → timer, in the conversation that is open
     open: null, // conversation id
     room: null, // its room, as long as it is open
+    reloads: new Set(), // of lists: what has happened since the messages were asked for
     pending: new Map(), // list item → message that is on its way
     older: null, // cursor of the page before the oldest message shown
   });

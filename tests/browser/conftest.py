@@ -60,11 +60,15 @@ class Windows:
         self.problems: list[str] = []
         self._browser = browser
 
-    async def open(self, user: str) -> Page:
-        """Log *user* in, in a window of their own, and wait until messages are shown."""
+    async def open(self, user: str, script: str = "") -> Page:
+        """Log *user* in, in a window of their own, and wait until messages are shown.
+
+        *script* is run in the window before the page's own.
+        """
         page = await (await self._browser.new_context()).new_page()
         page.set_default_timeout(BOUND)
         page.on("pageerror", lambda error: self.problems.append(f"{user}: {error}"))
+        await page.add_init_script(script)
         await page.goto(self.url)
         await page.click(f"[data-demo={user}]")
         await connected(page)

@@ -106,6 +106,27 @@ async def test_a_server_that_is_replaced_is_come_back_to(
         await asyncio.to_thread(again.stop)
 
 
+LISTS_COME_LATE = """
+const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+Object.defineProperty(WebSocket.prototype, "onmessage", {
+  set(handler) {
+    const late = (event) => /"response".*"messages":\\[/.test(event.data);
+    set.call(this, handler && ((event) => setTimeout(handler, late(event) ? 1500 : 0, event)));
+  },
+});
+"""
+
+
+async def test_what_is_said_while_messages_are_loaded_is_shown_too(windows: Windows) -> None:
+    ana, luis = await windows.open("ana"), await windows.open("luis", script=LISTS_COME_LATE)
+    await luis.click("#conversations button")
+    await expect(luis.locator("#messages li")).to_have_count(0)
+    await write(ana, "meanwhile")
+    await expect(luis.locator("#messages .content", has_text="meanwhile")).to_be_visible()
+    await expect(luis.locator("#messages .content", has_text="Hola, Luis")).to_be_visible()
+    assert await said(luis, "meanwhile") == ["meanwhile"]
+
+
 async def test_a_page_that_comes_out_of_the_cache_connects_again(windows: Windows) -> None:
     ana = await windows.open("ana")
     await ana.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
