@@ -129,6 +129,9 @@ export class Client {
    */
   connect() {
     if (this.#state === "disconnected") {
+      if (this.#url === null) {
+        throw new TypeError('pass { url: "wss://…" }: there is no page to tell where the server is');
+      }
       this.#failures = 0;
       this.#greeting = deferred();
       this.#requests.begin();
@@ -264,7 +267,7 @@ export class Client {
     }
     const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
     return new Link(
-      new WebSocket(this.#url, protocols),
+      new WebSocket(this.#url ?? "", protocols),
       token,
       (link, frame) => link === this.#link && this.#take(link, frame),
       (link, end) => link === this.#link && this.#ended(link, end),

@@ -4,16 +4,14 @@
 const SERVED = /^(https?:.*)\/client\/url\.js$/;
 
 /**
- * The address of the websocket: `url`, as seen from the page.
+ * The address of the websocket: `url`, as seen from the page; null where there is none to see from.
  *
  * @param {string} [url] If left out, where these files came from, or `/ws`.
  */
 export function websocketUrl(url) {
   const served = SERVED.exec(new URL(import.meta.url).href)?.[1];
   const base = globalThis.location?.href;
-  if (base === undefined && !/^(ws|http)s?:/.test(url ?? "")) {
-    throw new TypeError('pass { url: "wss://…" }: there is no page to tell where the server is');
-  }
+  if (base === undefined && !/^\w+:/.test(url ?? "")) return null;
   const parsed = new URL(url ?? served ?? "/ws", base);
   parsed.protocol = parsed.protocol.replace("http", "ws");
   parsed.hash = "";

@@ -464,7 +464,8 @@ test("a callback that throws is reported, and stops no other", async (t) => {
 });
 
 test("a URL may be relative to nothing only with a scheme, and http is as good as ws", () => {
-  assert.throws(() => makeClient("good", { url: "/ws" }), /pass \{ url/);
+  assert.throws(() => makeClient("good", { url: "/ws" }).client.connect(), /pass \{ url/);
+  assert.throws(() => makeClient("good", { url: "ftp://server/" }), /no websocket/);
   assert.throws(() => makeClient("two words"), /without spaces/);
   const { client } = makeClient("good", { url: "https://server/chat/ws#top" });
   client.connect();

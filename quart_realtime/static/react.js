@@ -1,0 +1,227 @@
+"use client";
+
+/**
+ * React hooks over a client that lives outside of React, so that what mounts twice connects once.
+ *
+ *     import { RealtimeProvider, useEvent, useRequest } from "quart-realtime/react";
+ */
+
+import {
+  createContext,
+  createElement,
+  useCallback,
+  useContext,
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
+
+import { createWebSocketClient } from "./client.js";
+
+/**
+ * @typedef {import("./client.js").Client<any>} AnyClient
+ * @typedef {import("./protocol.js").Present} Present
+ * @typedef {import("./rooms.js").RealtimeEvent} RealtimeEvent
+ * @typedef {(data: any, event: RealtimeEvent) => unknown} Handler
+ */
+
+/** For how many milliseconds a client stays connected after the last provider has gone. */
+const LINGER = 1_000;
+
+/** Where there is no page, nothing is laid out either, and older Reacts complain. */
+const useEarlyEffect = typeof document === "undefined" ? useEffect : useLayoutEffect;
+
+/** @type {import("react").Context<AnyClient | null>} */
+const Context = createContext(/** @type {AnyClient | null} */ (null));
+
+/** Clients that providers hold. @type {WeakMap<AnyClient, { count: number, timer?: any }>} */
+const holders = new WeakMap();
+
+/**
+ * Have `client` connected until the returned function is called, and a little longer.
+ *
+ * @param {AnyClient} client
+ */
+function hold(client) {
+  const held = holders.get(client) ?? { count: 0 };
+  holders.set(client, held);
+  held.count += 1;
+  clearTimeout(held.timer);
+  client.connect();
+  return () => {
+    held.count -= 1;
+    if (held.count === 0) held.timer = setTimeout(() => client.disconnect(), LINGER);
+  };
+}
+
+/**
+ * Connects a client for as long as it is mounted, and hands it to the hooks below it.
+ *
+ * @param {object} props
+ * @param {AnyClient} [props.client] A client of the app's own; another one is for another user.
+ * @param {ConstructorParameters<typeof import("./client.js").Client>[0]} [props.token] Or what to
+ *   make one of; as it was at first.
+ * @param {import("./types.js").ClientOptions} [props.options]
+ * @param {import("react").ReactNode} [props.children]
+ */
+export function RealtimeProvider({ client, token, options, children }) {
+  const [own] = useState(() => client ?? createWebSocketClient(token, options));
+  const value = client ?? own;
+  // Before the effects of those inside, which may ask something at once.
+  useEarlyEffect(() => hold(value), [value]);
+  return createElement(Context.Provider, { value }, children);
+}
+
+/**
+ * The client.
+ *
+ * @template {import("./types.js").Api} [A=import("./types.js").Api]
+ * @returns {import("./client.js").Client<A>}
+ */
+export function useRealtime() {
+  const client = useContext(Context);
+  if (client === null) throw new Error("put a <RealtimeProvider> around what uses Realtime's hooks");
+  return client;
+}
+
+/** Where the client stands: `"disconnected"`, `"connecting"`, `"connected"` or `"waiting"`. */
+export function useConnectionState() {
+  const client = useRealtime();
+  const subscribe = useCallback(
+    (/** @type {() => void} */ changed) => client.listen("state", changed),
+    [client],
+  );
+  return useSyncExternalStore(
+    subscribe,
+    () => client.state,
+    () => /** @type {import("./types.js").ConnectionState} */ ("disconnected"),
+  );
+}
+
+/**
+ * Always the latest of what a component was rendered with.
+ *
+ * @template T
+ * @param {T} value
+ */
+function useLatest(value) {
+  const latest = useRef(value);
+  useEarlyEffect(() => {
+    latest.current = value;
+  });
+  return latest;
+}
+
+/**
+ * Call `handler(data, event)` with each event of that type, of any room.
+ *
+ * @param {string} type
+ * @param {Handler} handler May be another at each render.
+ */
+export function useEvent(type, handler) {
+  const client = useRealtime();
+  const latest = useLatest(handler);
+  useEffect(() => client.on(type, (data, event) => latest.current(data, event)), [client, type, latest]);
+}
+
+/**
+ * @template [T=any]
+ * @typedef {{ data: T | undefined, error: Error | null, isLoading: boolean }} Answer
+ */
+
+/**
+ * Ask for something, when mounted and whenever what is asked changes.
+ *
+ * @template [T=any]
+ * @param {string} resource
+ * @param {string} action
+ * @param {Record<string, any>} [payload] Compared by what it says, not by identity.
+ * @param {import("./types.js").RequestOptions & { enabled?: boolean }} [options] With `enabled` false
+ *   nothing is asked.
+ * @returns {Answer<T> & { reload: () => void }} The last answer stays until the next has come.
+ */
+export function useRequest(resource, action, payload = {}, options = {}) {
+  const client = useRealtime();
+  const latest = useLatest(options);
+  const { enabled = true } = options;
+  const asked = JSON.stringify(payload);
+  const [round, setRound] = useState(0);
+  const [answer, setAnswer] = useState(/** @type {Answer} */ ({ data: undefined, error: null, isLoading: enabled }));
+  useEffect(() => {
+    if (!enabled) return undefined;
+    let current = true;
+    setAnswer((before) => ({ ...before, isLoading: true }));
+    const { timeout, retry } = latest.current;
+    client.send(resource, action, JSON.parse(asked), { timeout, retry }).then(
+      (data) => current && setAnswer({ data, error: null, isLoading: false }),
+      (error) => current && setAnswer(({ data }) => ({ data, error, isLoading: false })),
+    );
+    return () => {
+      current = false;
+    };
+  }, [client, resource, action, asked, enabled, round, latest]);
+  const reload = useCallback(() => setRound((before) => before + 1), []);
+  return { ...answer, reload };
+}
+
+/**
+ * @typedef {{ isReady: boolean, recovered: boolean, error: Error | null,
+ *   presence: readonly Present[] }} RoomState
+ */
+
+/** @type {RoomState} */
+const OUTSIDE = Object.freeze({
+  isReady: false,
+  recovered: true,
+  error: null,
+  presence: Object.freeze(/** @type {Present[]} */ ([])),
+});
+
+/**
+ * Follow a room.
+ *
+ * @param {string | null | undefined} name None to follow no room.
+ * @param {Record<string, Handler>} [handlers] Called with the room's events, by their type; may be
+ *   others at each render.
+ * @returns {RoomState} Whether we are in, whether the last return missed nothing, why we were
+ *   refused, and who is there.
+ */
+export function useRoom(name, handlers = {}) {
+  const client = useRealtime();
+  const latest = useLatest(handlers);
+  const types = JSON.stringify(Object.keys(handlers).sort());
+  const [state, setState] = useState(OUTSIDE);
+  useEffect(() => {
+    if (name === null || name === undefined) return undefined;
+    const room = client.subscribe(name);
+    for (const type of JSON.parse(types)) {
+      room.on(type, (data, event) => latest.current[type]?.(data, event));
+    }
+    let current = true;
+    /** @param {Partial<RoomState>} change */
+    const set = (change) => current && setState((before) => ({ ...before, ...change }));
+    room.onPresence = (presence) => set({ presence });
+    room.onRecovered = (recovered) => set({ recovered });
+    room.ready.then(
+      () => set({ isReady: true, presence: room.presence }),
+      (error) => set({ isReady: false, error }),
+    );
+    return () => {
+      current = false;
+      room.unsubscribe();
+      setState(OUTSIDE);
+    };
+  }, [client, name, types, latest]);
+  return state;
+}
+
+/**
+ * Who is in a room; a new array at each change.
+ *
+ * @param {string | null | undefined} name
+ */
+export function usePresence(name) {
+  return useRoom(name).presence;
+}
