@@ -278,9 +278,13 @@ $("composer").addEventListener("submit", (event) => {
   post({ conversation_id: state.open, content, sender_id: state.me });
 });
 
+/** The end of what is being sent: one message after the other, or the server might mix them up. */
+let sent = Promise.resolve();
+
 /** Show `message` at once, and send it as soon as that can be done. */
 function post(message) {
-  const { item, fail } = pendingItem(message, { again: () => send(), discard: () => finish() });
+  const own = client; // Whoever logs in next doesn't say it.
+  const { item, fail } = pendingItem(message, { again: () => enqueue(), discard: () => finish() });
   const finish = () => {
     state.pending.delete(item);
     item.remove();
@@ -288,17 +292,20 @@ function post(message) {
   async function send() {
     try {
       const options = { retry: true, timeout: SEND_TIMEOUT };
-      const { message: created } = await client.send("messages", "create", { message }, options);
+      const { message: created } = await own.send("messages", "create", { message }, options);
       finish();
       events.new_message(created);
     } catch (error) {
       fail(error.message);
     }
   }
+  const enqueue = () => {
+    sent = sent.then(send);
+  };
   state.pending.set(item, message);
   $("messages").append(item);
   scrollDown();
-  send();
+  enqueue();
 }
 
 $("content").addEventListener("input", () => {
