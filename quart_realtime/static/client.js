@@ -59,7 +59,7 @@ export class Client {
   /** Called with each new state. @type {((state: ConnectionState) => unknown) | null} */
   onStateChange = null;
 
-  /** Who is logged in, null before the first greeting. @type {string | null} */
+  /** Who is logged in, null before the first greeting and after `disconnect()`. @type {string | null} */
   userId = null;
   /** The server's name for the present or the last connection. @type {string | null} */
   connectionId = null;
@@ -310,6 +310,7 @@ export class Client {
     const { connectedAt } = link;
     if (connectedAt !== null && Date.now() - connectedAt >= this.#backoff.stableAfter) this.#failures = 0;
     this.#wait(retryAfter);
+    if (this.#state !== "waiting") return; // A callback has disconnected.
     if (connectedAt === null) this.#tell("error", this.onError, new ConnectionClosed(code, reason));
     else this.#tell("disconnect", this.onDisconnect, { code, reason, reconnecting: true });
   }
@@ -360,6 +361,7 @@ export class Client {
     clearTimeout(this.#timer);
     this.#unfollowPage();
     const greeting = this.#greeting;
+    this.userId = null;
     this.#requests.end();
     this.#following.end(why);
     this.#drop(true);
@@ -430,11 +432,12 @@ export class Client {
     this.connectionId = greeting.connection_id ?? null;
     const rooms = Array.isArray(greeting.rooms) ? greeting.rooms.filter(isPosition) : [];
     this.#following.greeted(link, rooms);
+    if (link !== this.#link) return; // A callback has disconnected.
     this.#requests.opened(link);
     link.watch(greeting.ping_interval, () => this.#tokens.takeRefresh() && this.#refresh(link));
     this.#greeting.resolve(greeting);
     this.#setState("connected");
-    this.#tell("connect", this.onConnect, greeting);
+    if (link === this.#link) this.#tell("connect", this.onConnect, greeting);
   }
 
   /**

@@ -76,6 +76,7 @@ export class Following {
     this.#link = link;
     const given = new Set(joined.map(({ room }) => room));
     const resumed = [];
+    const missed = [];
     for (const track of [...this.#tracks.values()]) {
       if (track.rooms.size > 0 || track.epoch !== null) {
         resumed.push(track);
@@ -83,10 +84,11 @@ export class Following {
       }
       // It keeps no history, so whatever happened in the meantime can't be told.
       this.#tracks.delete(track.name);
-      if (given.has(track.name)) this.#tellRecovery(track, false);
+      if (given.has(track.name)) missed.push(track);
     }
     for (const position of joined) this.#join(position);
     this.#ask(resumed);
+    for (const track of missed) if (this.#link === link) this.#tellRecovery(track, false);
   }
 
   /**
@@ -237,9 +239,12 @@ export class Following {
   #enter(track, answer) {
     const events = Array.isArray(answer.events) ? answer.events.filter(isEventFrame) : [];
     const presence = Array.isArray(answer.presence) ? answer.presence : undefined;
-    for (const frame of track.take({ ...answer, events, presence })) this.#handOut(frame, track);
-    this.#tellRecovery(track, answer.recovered === true);
-    for (const frame of track.release()) this.take(frame);
+    // Whatever a callback does to the room, or to the client, ends what is still to be told.
+    for (const frame of track.take({ ...answer, events, presence })) {
+      if (this.#follows(track)) this.#handOut(frame, track);
+    }
+    if (this.#follows(track)) this.#tellRecovery(track, answer.recovered === true);
+    for (const frame of track.release()) if (this.#follows(track)) this.take(frame);
   }
 
   /**

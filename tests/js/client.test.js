@@ -180,6 +180,41 @@ test("what comes late from an old socket is ignored", async () => {
   assert.equal(client.state, "connected");
 });
 
+test("a callback may disconnect, whenever it is called", async () => {
+  const rooms = [{ room: "everyone" }];
+  for (const hook of ["state", "connect", "recovered", "disconnect", "error"]) {
+    const { client, socket, told } = await connected("good", { rooms });
+    socket.end(1006);
+    await pass(1_000);
+    client.listen(hook, () => client.disconnect());
+    const asked = client.send("a", "get").catch((error) => error.code);
+    told.length = 0;
+    if (hook === "disconnect" || hook === "error") FakeSocket.last.end(1006);
+    else FakeSocket.last.greet({ rooms });
+    if (hook === "disconnect") client.disconnect();
+    assert.equal(await asked, "connection_lost", hook);
+    assert.equal(client.state, "disconnected", hook);
+    assert.equal(client.userId, null);
+    assert.deepEqual(told.at(-1), ["disconnect", { code: 1000, reason: "", reconnecting: false }], hook);
+    const { length } = told;
+    await pass(120_000);
+    assert.equal(told.length, length, hook);
+    assert.notEqual(FakeSocket.last.readyState, 1, hook);
+  }
+});
+
+test("the next user's requests are sent, though the one before used the same client", async () => {
+  const { client } = await connected();
+  client.disconnect();
+  client.connect();
+  const answer = client.send("a", "get");
+  await settled();
+  const socket = FakeSocket.last.greet({ user_id: "eve" });
+  socket.answer({ n: 1 });
+  assert.deepEqual(await answer, { n: 1 });
+  client.disconnect();
+});
+
 // Heartbeats
 
 test("the server's pings are answered", async () => {

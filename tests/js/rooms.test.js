@@ -167,6 +167,21 @@ test("an answer to a subscribe that never comes is asked for again", async () =>
   client.disconnect();
 });
 
+test("who leaves while missed events are told hears no more of them", async () => {
+  for (const leave of [({ room }) => room.unsubscribe(), ({ client }) => client.disconnect()]) {
+    const made = await inHall();
+    const { client, socket, room } = made;
+    const heard = [];
+    client.on("said", (data) => heard.push(data));
+    room.on("said", () => leave(made));
+    socket.event("said", 4, numbered(4));
+    const rooms = [{ room: "hall", epoch: "e1", offset: 4, recovered: true, events: missed(1, 2, 3) }];
+    socket.answer({ rooms }, socket.asked("subscribe"));
+    assert.deepEqual(heard, [1]);
+    client.disconnect();
+  }
+});
+
 test("two who follow a room share it, and the last to leave ends it", async () => {
   const { client, socket, room } = await inHall();
   const second = client.subscribe("hall");
