@@ -1,6 +1,8 @@
 """The page that people chat on."""
 
-from quart import Blueprint, Response, make_response, render_template
+from pathlib import Path
+
+from quart import Blueprint, Response, abort, make_response, render_template
 from quart_schema import hide
 
 page = Blueprint("page", __name__)
@@ -22,11 +24,28 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
+BUILT = Path(__file__).parent.parent / "static" / "react" / "index.html"
+
+
 @page.get("/")
 @hide
 async def chat() -> Response:
     """Show the chat; the rest happens in static/chat.js."""
-    response = await make_response(await render_template("chat.html"))
+    return await _secured(await render_template("chat.html"))
+
+
+@page.get("/react")
+@hide
+async def react() -> Response:
+    """Show the chat in React, where it has been built from frontend/."""
+    try:
+        return await _secured(BUILT.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        abort(404, description="The React page isn't built: npm ci && npm run react")
+
+
+async def _secured(html: str) -> Response:
+    response = await make_response(html)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -69,3 +69,15 @@ async def test_the_apis_description_is_the_same_as_without_realtime(
     assert status == 200
     assert body == description_without_realtime
     assert not {"/", "/ws", "/static/{filename}", "/ws/client/{name}"} & set(body["paths"])
+
+
+async def test_the_react_page_is_served_where_it_is_built(app, monkeypatch, tmp_path):
+    monkeypatch.setattr("example_app.views.page.BUILT", tmp_path / "index.html")
+    response = await app.test_client().get("/react")
+    assert response.status_code == 404
+    assert "npm run react" in (await response.get_json())["message"]
+
+    (tmp_path / "index.html").write_text("<!doctype html><p>React</p>", encoding="utf-8")
+    response = await app.test_client().get("/react")
+    assert await response.get_data(as_text=True) == "<!doctype html><p>React</p>"
+    assert directives(response)["script-src"] == ["'self'"]

@@ -1,0 +1,87 @@
+"""The chat in React, built with Vite: as it is deployed, and as it is while being developed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from .conftest import BOUND, connected, said, write
+from .proxy import Proxy
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def development(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the page with React's checks, among them StrictMode's mounting everything twice."""
+    out = tmp_path_factory.mktemp("react")
+    subprocess.run(
+        ["npx", "--no-install", "vite", "build", "example_app/frontend", "--outDir", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "NODE_ENV": "development"},
+        check=True,
+        timeout=60,
+    )
+    return out
+
+
+async def window(browser: Browser, proxy: Proxy, user: str, build: Path | None = None) -> Page:
+    """Log *user* in, on the page as the server has it or with the script of *build*."""
+    page = await (await browser.new_context()).new_page()
+    page.set_default_timeout(BOUND)
+
+    async def serve(route: Route) -> None:
+        assert build is not None
+        (script,) = build.glob("assets/*.js")
+        await route.fulfill(path=script)
+
+    if build is not None:
+        # The page itself must be the server's: Chromium lets no other open a local websocket.
+        await page.route("**/static/react/assets/*.js", serve)
+    await page.goto(f"http://127.0.0.1:{proxy.port}/react")
+    await page.click(f"[data-demo={user}]")
+    await connected(page)
+    await expect(page.locator("#messages li").first).to_be_visible()
+    return page
+
+
+async def test_two_windows_chat_in_react(browser: Browser, proxy: Proxy) -> None:
+    ana, luis = await window(browser, proxy, "ana"), await window(browser, proxy, "luis")
+    await write(ana, "Hola desde React")
+    await expect(luis.locator("#messages .content", has_text="Hola desde React")).to_be_visible()
+    await expect(ana.locator("#presence .here")).to_have_count(2)
+    await luis.click("#logout")
+    await expect(ana.locator("#presence .here")).to_have_count(1)
+
+
+async def test_react_comes_back_after_the_network_was_away(browser: Browser, proxy: Proxy) -> None:
+    ana = await window(browser, proxy, "ana")
+    proxy.go_away()
+    await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
+    await write(ana, "late")
+    proxy.come_back()
+    await connected(ana)
+    await expect(ana.locator("#messages .content", has_text="late")).to_be_visible()
+    assert await said(ana, "late") == ["late"]
+
+
+async def test_what_strict_mode_mounts_twice_is_one_socket(
+    browser: Browser, proxy: Proxy, development: Path
+) -> None:
+    ana = await window(browser, proxy, "ana", development)
+    problems: list[str] = []
+    ana.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    sockets: list[str] = []
+    ana.on("websocket", lambda socket: sockets.append(socket.url))
+    await ana.reload()
+    await connected(ana)
+    here = ana.locator("#presence .here")
+    await expect(here).to_have_text("Ana")
+    # What the server counts, and what the browser opened.
+    await expect(here).to_have_attribute("data-connections", "1")
+    assert len(sockets) == 1
+    assert problems == []
