@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def development(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the page with React's checks, among them StrictMode's mounting everything twice."""
+    """Build the script with React's checks, among them StrictMode's mounting everything twice."""
     out = tmp_path_factory.mktemp("react")
     subprocess.run(
         ["npx", "--no-install", "vite", "build", "example_app/frontend", "--outDir", str(out)],
@@ -26,20 +26,19 @@ def development(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         timeout=60,
     )
-    return out
+    (script,) = out.glob("assets/*.js")
+    return script
 
 
-async def window(browser: Browser, proxy: Proxy, user: str, build: Path | None = None) -> Page:
-    """Log *user* in, on the page as the server has it or with the script of *build*."""
+async def window(browser: Browser, proxy: Proxy, user: str, script: Path | None = None) -> Page:
+    """Log *user* in, on the page as the server has it or with another *script*."""
     page = await (await browser.new_context()).new_page()
     page.set_default_timeout(BOUND)
 
     async def serve(route: Route) -> None:
-        assert build is not None
-        (script,) = build.glob("assets/*.js")
         await route.fulfill(path=script)
 
-    if build is not None:
+    if script is not None:
         # The page itself must be the server's: Chromium lets no other open a local websocket.
         await page.route("**/static/react/assets/*.js", serve)
     await page.goto(f"http://127.0.0.1:{proxy.port}/react")
