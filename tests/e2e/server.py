@@ -42,6 +42,7 @@ class Server:
         self.scheme = "http"
         self.port = 0
         self.log: list[str] = []
+        self._logged = threading.Condition()
         self._running = threading.Event()
         self.process = subprocess.Popen(
             [
@@ -80,10 +81,17 @@ class Server:
         found = [int(child) for child in children.read_text().split()]
         return max(found, key=lambda child: memory(child, "VmRSS"))
 
+    def logs(self, text: str) -> bool:
+        """Tell whether *text* is in the log, or comes soon: it lags behind what clients are told."""
+        with self._logged:
+            return self._logged.wait_for(lambda: text in "".join(self.log), timeout=10)
+
     def _read_log(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.log.append(line)
+            with self._logged:
+                self.log.append(line)
+                self._logged.notify_all()
             if match := RUNNING.search(line):
                 self.scheme, self.port = match[1], int(match[2])
                 self._running.set()

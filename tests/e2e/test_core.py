@@ -244,7 +244,7 @@ async def test_a_foreign_origin_is_refused_with_403_and_ones_own_is_not(
         assert refused.value.response.status_code == 403
     async with opened(server, token("ana"), origin=server.url):
         pass
-    assert "QUART_REALTIME_ALLOWED_ORIGINS" in "".join(server.log)
+    assert server.logs("QUART_REALTIME_ALLOWED_ORIGINS")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ async def test_what_is_wrong_gets_its_error_and_the_connection_lives(
         assert "secret" not in json.dumps(error)
         assert await ask(socket, {"type": "ping"}) == {"type": "pong"}
     if code == "internal_error":
-        assert "LookupError: a secret of the server" in "".join(server.log)
+        assert server.logs("LookupError: a secret of the server")
 
 
 @pytest.mark.parametrize(
