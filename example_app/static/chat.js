@@ -23,8 +23,8 @@ import {
 const TYPING_EVERY = 2_000;
 const TYPING_SHOWN = 4_000;
 const PAGE = 50;
-/** How long a message may wait for a connection before it counts as not sent, in milliseconds. */
-const SEND_TIMEOUT = 60_000;
+/** Through a lost connection, once, for as many milliseconds. */
+const PATIENTLY = { retry: true, timeout: 60_000 };
 
 let client = null;
 
@@ -60,6 +60,8 @@ $("logout").addEventListener("click", () => {
 });
 
 function start() {
+  if (client !== null) client.onDisconnect = null;
+  client?.disconnect(); // Somebody else may have come in meanwhile.
   forgetEverything();
   $("conversations").replaceChildren();
   showNoConversation();
@@ -99,7 +101,7 @@ async function everything(resource) {
   const items = [];
   let cursor = null;
   do {
-    const page = await client.send(resource, "get_all", { cursor, limit: 100 });
+    const page = await client.send(resource, "get_all", { cursor, limit: 100 }, PATIENTLY);
     items.push(...page[resource]);
     cursor = page.next_cursor;
   } while (cursor !== null);
@@ -188,7 +190,7 @@ function showNew(message) {
 
 async function messagesOf(conversation_id, cursor = null) {
   const wanted = { conversation_id, order: "desc", limit: PAGE, cursor };
-  const page = await client.send("messages", "get_all", wanted);
+  const page = await client.send("messages", "get_all", wanted, PATIENTLY);
   if (state.open === conversation_id) {
     state.older = page.next_cursor;
     $("older").hidden = state.older === null;
@@ -291,8 +293,7 @@ function post(message) {
   };
   async function send() {
     try {
-      const options = { retry: true, timeout: SEND_TIMEOUT };
-      const { message: created } = await own.send("messages", "create", { message }, options);
+      const { message: created } = await own.send("messages", "create", { message }, PATIENTLY);
       finish();
       events.new_message(created);
     } catch (error) {
@@ -317,13 +318,17 @@ $("content").addEventListener("input", () => {
 submitOnEnter($("content"), $("composer"));
 
 $("older").addEventListener("click", async () => {
+  const id = state.open;
   const height = $("scroll").scrollHeight;
+  $("older").disabled = true;
   await attempt(
-    messagesOf(state.open, state.older).then((messages) => {
+    messagesOf(id, state.older).then((messages) => {
+      if (state.open !== id) return;
       $("messages").prepend(...messages.reverse().map(itemOf));
       $("scroll").scrollTop += $("scroll").scrollHeight - height;
     }),
   );
+  $("older").disabled = false;
 });
 
 $("back").addEventListener("click", () => {

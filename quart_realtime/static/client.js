@@ -1,7 +1,7 @@
 /** The client: requests, events and rooms over one websocket that comes back by itself. */
 
 import { Backoff } from "./backoff.js";
-import { ConnectionClosed, ConnectionLost, RealtimeError, RequestTimedOut, toError } from "./errors.js";
+import { ConnectionClosed, ConnectionLost, RequestTimedOut, asError, isFinal, toError } from "./errors.js";
 import { Following } from "./following.js";
 import { Link } from "./link.js";
 import { call, Listeners } from "./listeners.js";
@@ -15,10 +15,12 @@ import {
   isRoomName,
 } from "./protocol.js";
 import { Requests } from "./requests.js";
+import { after, deferred } from "./timing.js";
 import { Tokens } from "./tokens.js";
 import { websocketUrl } from "./url.js";
 
 /**
+ * @typedef {import("./errors.js").RealtimeError} RealtimeError
  * @typedef {import("./errors.js").UnauthorizedError} UnauthorizedError
  * @typedef {import("./following.js").Recovery} Recovery
  * @typedef {import("./link.js").End} End
@@ -72,6 +74,7 @@ export class Client {
   #failures = 0;
   /** Counts attempts: what belongs to an earlier one comes too late. */
   #attempt = 0;
+  #openedAt = 0;
   /** @type {Link | null} */
   #link = null;
   /** The end of an attempt, or of a wait. @type {ReturnType<typeof setTimeout> | undefined} */
@@ -131,6 +134,9 @@ export class Client {
     if (this.#state === "disconnected") {
       if (this.#url === null) {
         throw new TypeError('pass { url: "wss://…" }: there is no page to tell where the server is');
+      }
+      if ((this.#options.WebSocket ?? globalThis.WebSocket) === undefined) {
+        throw new TypeError("there is no WebSocket here: pass one, { WebSocket } of the package ws");
       }
       this.#failures = 0;
       this.#greeting = deferred();
@@ -248,6 +254,7 @@ export class Client {
 
   async #open() {
     const attempt = ++this.#attempt;
+    this.#openedAt = Date.now();
     const { connectTimeout } = this.#options;
     this.#setTimer(connectTimeout, () => this.#fail(new RequestTimedOut("connect", connectTimeout)));
     this.#setState("connecting");
@@ -262,9 +269,6 @@ export class Client {
   /** @param {string | null} token */
   #openLink(token) {
     const { WebSocket = globalThis.WebSocket } = this.#options;
-    if (WebSocket === undefined) {
-      throw new TypeError("there is no WebSocket here: pass one, { WebSocket } of the package ws");
-    }
     const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
     return new Link(
       new WebSocket(this.#url ?? "", protocols),
@@ -276,10 +280,8 @@ export class Client {
 
   /** @param {unknown} error */
   #failOrFinish(error) {
-    const reason = error instanceof Error ? error : new RealtimeError("failed", String(error));
-    // By name: the app may have the class from another copy of this module.
-    if (reason.name === "UnauthorizedError") this.#finish(/** @type {UnauthorizedError} */ (reason));
-    else this.#fail(reason);
+    if (isFinal(error)) this.#finish(error);
+    else this.#fail(asError(error));
   }
 
   /** @param {Error} error */
@@ -308,7 +310,6 @@ export class Client {
       return;
     }
     const { connectedAt } = link;
-    if (connectedAt !== null && Date.now() - connectedAt >= this.#backoff.stableAfter) this.#failures = 0;
     this.#wait(retryAfter);
     if (this.#state !== "waiting") return; // A callback has disconnected.
     if (connectedAt === null) this.#tell("error", this.onError, new ConnectionClosed(code, reason));
@@ -319,7 +320,10 @@ export class Client {
   #drop(positionsAreVoid) {
     const link = this.#link;
     this.#link = null;
-    if (link?.connectedAt) this.#greeting = deferred();
+    if (link?.connectedAt) {
+      this.#greeting = deferred();
+      if (Date.now() - link.connectedAt >= this.#backoff.stableAfter) this.#failures = 0;
+    }
     this.#requests.lost();
     this.#following.lost(positionsAreVoid);
     link?.close();
@@ -328,8 +332,9 @@ export class Client {
   /** @param {number | null} retryAfter Within how many milliseconds the server wants us back. */
   #wait(retryAfter) {
     this.#attempt += 1;
-    const delay =
-      retryAfter === null ? this.#backoff.delay(this.#failures) : this.#backoff.spread(retryAfter);
+    let delay = retryAfter === null ? 0 : this.#backoff.spread(retryAfter);
+    // A server that sends everybody away at once isn't asked ever faster.
+    if (retryAfter === null || this.#failures > 0) delay = Math.max(delay, this.#backoff.delay(this.#failures));
     this.#failures += 1;
     this.#setTimer(delay + (isHidden() ? HIDDEN_DELAY : 0), () => this.#open());
     this.#setState("waiting");
@@ -337,8 +342,8 @@ export class Client {
 
   /** Don't sit out a delay, nor trust a socket, after the network or the page was away. */
   #wake() {
-    if (this.#state === "waiting") this.#open();
-    else this.#link?.probe();
+    if (this.#state !== "waiting") this.#link?.probe();
+    else if (Date.now() - this.#openedAt >= this.#backoff.base) this.#open();
   }
 
   /** A page in the back/forward cache can't keep a socket. */
@@ -348,7 +353,7 @@ export class Client {
     this.#attempt += 1;
     clearTimeout(this.#timer);
     this.#setState("waiting");
-    if (wasConnected) {
+    if (wasConnected && this.#state === "waiting") {
       const gone = { code: CloseCode.going_away, reason: "the page was left", reconnecting: true };
       this.#tell("disconnect", this.onDisconnect, gone);
     }
@@ -362,6 +367,7 @@ export class Client {
     this.#unfollowPage();
     const greeting = this.#greeting;
     this.userId = null;
+    this.#tokens.forget();
     this.#requests.end();
     this.#following.end(why);
     this.#drop(true);
@@ -378,14 +384,16 @@ export class Client {
    */
   #setTimer(delay, work) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(work, delay);
+    this.#timer = after(delay, work);
   }
 
   /** @param {ConnectionState} state */
   #setState(state) {
     if (state === this.#state) return;
     this.#state = state;
-    this.#tell("state", this.onStateChange, state);
+    call(this.onStateChange, state);
+    // Unless that has changed it again.
+    if (state === this.#state) this.#hooks.tell("state", state);
   }
 
   /**
@@ -433,28 +441,37 @@ export class Client {
     const rooms = Array.isArray(greeting.rooms) ? greeting.rooms.filter(isPosition) : [];
     this.#following.greeted(link, rooms);
     if (link !== this.#link) return; // A callback has disconnected.
+    this.#requests.mostBytes = greeting.max_message_size ?? Infinity;
     this.#requests.opened(link);
-    link.watch(greeting.ping_interval, () => this.#tokens.takeRefresh() && this.#refresh(link));
+    link.watch(greeting.ping_interval, () => this.#tokens.takeRefresh() && this.#refresh());
+    this.#show(link); // A fresh token may have come since the handshake.
     this.#greeting.resolve(greeting);
     this.#setState("connected");
     if (link === this.#link) this.#tell("connect", this.onConnect, greeting);
   }
 
+  /** Get a fresh token and show it to the server; if that fails, another time. */
+  async #refresh() {
+    const attempt = this.#attempt;
+    try {
+      await this.#tokens.renew("refresh");
+      if (this.#link?.connectedAt) this.#show(this.#link);
+    } catch (error) {
+      if (attempt === this.#attempt) this.#refreshFailed(error);
+    }
+  }
+
   /**
-   * Get a fresh token and show it to the server; if that fails, another time.
+   * Show the server the current token, unless it is the one that it knows.
    *
    * @param {Link} link
    */
-  async #refresh(link) {
-    try {
-      const token = await this.#tokens.renew("refresh");
-      if (link !== this.#link) return; // The next connection shows it.
-      this.#tokens.postponeRefresh();
-      const id = this.#nextId();
-      link.ask(id, authFrame(id, token), (payload, error) => this.#shown(link, token, payload, error));
-    } catch (error) {
-      if (link === this.#link) this.#refreshFailed(error);
-    }
+  #show(link) {
+    const token = this.#tokens.current;
+    if (token === null || token === link.token) return;
+    this.#tokens.postponeRefresh();
+    const id = this.#nextId();
+    link.ask(id, authFrame(id, token), (payload, error) => this.#shown(link, token, payload, error));
   }
 
   /**
@@ -477,13 +494,13 @@ export class Client {
     }
   }
 
-  /** @param {any} error */
+  /** @param {unknown} error */
   #refreshFailed(error) {
-    if (error?.name === "UnauthorizedError") {
+    if (isFinal(error)) {
       this.#finish(error);
     } else {
       this.#tokens.postponeRefresh();
-      this.#tell("error", this.onError, error);
+      this.#tell("error", this.onError, asError(error));
     }
   }
 }
@@ -498,14 +515,4 @@ export class Client {
  */
 export function createWebSocketClient(token, options) {
   return new Client(token, options);
-}
-
-/** @returns {{ promise: Promise<any>, resolve: (value: any) => void, reject: (error: Error) => void }} */
-function deferred() {
-  /** @type {any} */
-  const made = {};
-  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-  // Who doesn't wait for it hears of it by `onDisconnect`.
-  made.promise.catch(() => {});
-  return made;
 }

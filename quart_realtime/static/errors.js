@@ -93,3 +93,24 @@ export function toError(payload) {
   const known = typeof code === "string" ? code : "internal_error";
   return new RealtimeError(known, typeof message === "string" ? message : known, details ?? {});
 }
+
+/**
+ * Whether there is no hope; told by name, as the app may have the class from another copy.
+ *
+ * @param {any} error
+ * @returns {error is UnauthorizedError}
+ */
+export function isFinal(error) {
+  return error?.name === "UnauthorizedError";
+}
+
+/**
+ * What the app is told of `error`, which may be anything that its own function has thrown.
+ *
+ * @param {unknown} error
+ */
+export function asError(error) {
+  if (error instanceof RealtimeError) return error;
+  const told = new RealtimeError("failed", error instanceof Error ? error.message : String(error));
+  return Object.assign(told, { cause: error });
+}

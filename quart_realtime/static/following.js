@@ -12,6 +12,7 @@ import {
   unsubscribeFrame,
 } from "./protocol.js";
 import { Room, Track, Verdict } from "./rooms.js";
+import { after } from "./timing.js";
 
 /**
  * @typedef {import("./link.js").Link} Link
@@ -26,6 +27,8 @@ import { Room, Track, Verdict } from "./rooms.js";
 const HOPELESS = ["bad_request", "validation_error", "unauthorized", "forbidden", "not_found"];
 /** How large one `subscribe` may be; the server closes on a message of more than 64 KiB. */
 const SUBSCRIBE_SIZE = 16 * 1024;
+/** How many rooms one may name; the server takes a thousand. */
+const SUBSCRIBE_ROOMS = 500;
 
 export class Following {
   /** @type {Map<string, Track>} */
@@ -101,6 +104,7 @@ export class Following {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     for (const track of this.#tracks.values()) {
+      track.returning ||= track.joined || track.subscribed;
       track.loseConnection();
       if (positionsAreVoid) [track.epoch, track.offset] = [null, 0];
     }
@@ -169,7 +173,8 @@ export class Following {
     for (const track of tracks) {
       track.awaiting = true;
       const length = JSON.stringify(track.place()).length;
-      if (batch.length > 0 && size + length > SUBSCRIBE_SIZE) {
+      const isFull = size + length > SUBSCRIBE_SIZE || batch.length === SUBSCRIBE_ROOMS;
+      if (batch.length > 0 && isFull) {
         this.#subscribe(this.#link, batch);
         [batch, size] = [[], 0];
       }
@@ -195,6 +200,7 @@ export class Following {
       this.#timers.delete(timer);
       if (error instanceof ConnectionLost) return; // The next connection asks for all rooms.
       if (error === null) this.#answered(tracks, payload);
+      else if (tracks.length > 1) for (const track of tracks) this.#subscribe(link, [track]);
       else for (const track of tracks) this.#failed(track, error);
     });
   }
@@ -204,10 +210,10 @@ export class Following {
    * @param {() => void} work
    */
   #later(delay, work) {
-    const timer = setTimeout(() => {
+    const timer = after(delay, () => {
       this.#timers.delete(timer);
       work();
-    }, delay);
+    });
     this.#timers.add(timer);
     return timer;
   }
@@ -244,7 +250,10 @@ export class Following {
       if (this.#follows(track)) this.#handOut(frame, track);
     }
     if (this.#follows(track)) this.#tellRecovery(track, answer.recovered === true);
-    for (const frame of track.release()) if (this.#follows(track)) this.take(frame);
+    for (const frame of track.release()) {
+      const isOfBefore = frame.epoch && track.epoch && frame.epoch !== track.epoch;
+      if (this.#follows(track) && !isOfBefore) this.take(frame);
+    }
   }
 
   /**
@@ -301,10 +310,15 @@ export class Following {
       case Verdict.hold:
         return track?.hold(frame);
       case Verdict.gap:
-        track?.hold(frame);
-        return track && this.#ask([track]);
+        if (track === undefined) return;
+        track.hold(frame);
+        track.returning = true;
+        return this.#ask([track]);
       case Verdict.newEpoch:
-        if (track) this.#tellRecovery(track, false);
+        if (track === undefined) return;
+        track.returning = true;
+        this.#tellRecovery(track, false);
+        if (!this.#follows(track)) return;
     }
     this.#handOut(frame, track);
   }
@@ -325,7 +339,7 @@ export class Following {
   #join({ room, epoch, offset }) {
     let track = this.#tracks.get(room);
     if (track === undefined) {
-      track = new Track(room, epoch, offset ?? 0, true);
+      track = new Track(room, epoch, offset ?? 0);
       this.#tracks.set(room, track);
     }
     track.joined = true;
@@ -351,6 +365,6 @@ export class Following {
       if ((offset ?? null) === null) track.notePresence(event.type, event.data);
       for (const room of [...track.rooms]) room.deliver(event);
     }
-    this.#deliver(event);
+    if (this.#link !== null) this.#deliver(event); // Unless a handler has disconnected.
   }
 }

@@ -14,7 +14,7 @@ const GRACE = 10_000;
 const PROBE_TIMEOUT = 3_000;
 const LOOKS_PER_INTERVAL = 5;
 /** How long the watch over a socket naps: short enough that a waking laptop notices soon. */
-const LONGEST_NAP = 5_000;
+const LONGEST_NAP = 1_000;
 const SHORTEST_NAP = 10;
 /** By how much a nap may be late before the machine or the page must have slept. */
 const GAP = 5_000;
@@ -123,7 +123,8 @@ export class Link {
     let lookedAt = Date.now();
     this.#watch = setInterval(() => {
       const now = Date.now();
-      const slept = now - lookedAt > nap + GAP;
+      // Or the clock was set, which says nothing of the server either.
+      const slept = now - lookedAt > nap + GAP || now < lookedAt;
       lookedAt = now;
       look();
       // Who has slept may not have looked yet at what came: then the server is asked first.
@@ -156,7 +157,8 @@ export class Link {
   #ended(code, reason) {
     const told = this.#closing;
     if (code === CloseCode.abnormal) {
-      code = /** @type {Record<string, number>} */ (CloseCode)[told.code ?? ""] ?? code;
+      const known = new Map(Object.entries(CloseCode));
+      code = known.get(told.code ?? "") ?? code;
     }
     const mayReturn = typeof told.reconnect === "boolean" ? told.reconnect : mayReconnect(code);
     const retryAfter = typeof told.retry_after_ms === "number" ? told.retry_after_ms : null;

@@ -131,6 +131,9 @@ export function useEvent(type, handler) {
  * @typedef {{ data: T | undefined, error: Error | null, isLoading: boolean }} Answer
  */
 
+/** @type {Answer} */
+const NOTHING = Object.freeze({ data: undefined, error: null, isLoading: true });
+
 /**
  * Ask for something, when mounted and whenever what is asked changes.
  *
@@ -148,22 +151,24 @@ export function useRequest(resource, action, payload = {}, options = {}) {
   const { enabled = true } = options;
   const asked = JSON.stringify(payload);
   const [round, setRound] = useState(0);
-  const [answer, setAnswer] = useState(/** @type {Answer} */ ({ data: undefined, error: null, isLoading: enabled }));
+  const [answer, setAnswer] = useState(/** @type {Answer & { of: AnyClient }} */ ({ ...NOTHING, of: client }));
   useEffect(() => {
     if (!enabled) return undefined;
     let current = true;
-    setAnswer((before) => ({ ...before, isLoading: true }));
+    // Another client may be another user's.
+    setAnswer((before) => ({ ...(before.of === client ? before : NOTHING), of: client, isLoading: true }));
     const { timeout, retry } = latest.current;
     client.send(resource, action, JSON.parse(asked), { timeout, retry }).then(
-      (data) => current && setAnswer({ data, error: null, isLoading: false }),
-      (error) => current && setAnswer(({ data }) => ({ data, error, isLoading: false })),
+      (data) => current && setAnswer({ data, error: null, isLoading: false, of: client }),
+      (error) => current && setAnswer(({ data }) => ({ data, error, isLoading: false, of: client })),
     );
     return () => {
       current = false;
     };
   }, [client, resource, action, asked, enabled, round, latest]);
   const reload = useCallback(() => setRound((before) => before + 1), []);
-  return { ...answer, reload };
+  const { data, error, isLoading } = answer.of === client ? answer : NOTHING;
+  return { data, error, isLoading: enabled && isLoading, reload };
 }
 
 /**
@@ -204,6 +209,7 @@ export function useRoom(name, handlers = {}) {
     const set = (change) => current && setState((before) => ({ ...before, ...change }));
     room.onPresence = (presence) => set({ presence });
     room.onRecovered = (recovered) => set({ recovered });
+    room.onEnd = (error) => set({ isReady: false, error });
     room.ready.then(
       () => set({ isReady: true, presence: room.presence }),
       (error) => set({ isReady: false, error }),

@@ -1,14 +1,20 @@
 /** Requests: which connection they go out on, and what waits for one. */
 
-import { ConnectionLost, QueueFull, RequestTimedOut } from "./errors.js";
+import { ConnectionLost, QueueFull, RealtimeError, RequestTimedOut } from "./errors.js";
 import { requestFrame } from "./protocol.js";
+import { after } from "./timing.js";
 
 /**
- * @typedef {{ id: string, text: string, retry: boolean, sent: boolean,
+ * @typedef {{ id: string, text: string, retry: boolean, sentAt: number | null,
  *   settle: (payload: any, error: Error | null) => void }} Pending
  */
 
+/** For how long the server surely remembers a key, in milliseconds; it says two minutes. */
+const REMEMBERED = 110_000;
+
 export class Requests {
+  /** How many bytes the server takes in one message. */
+  mostBytes = Infinity;
   /** Those without an answer, in the order they were made. @type {Map<string, Pending>} */
   #pending = new Map();
   /** @type {import("./link.js").Link | null} */
@@ -55,7 +61,9 @@ export class Requests {
 
   /** Refuse what waits. */
   refuse() {
-    for (const { settle, sent } of [...this.#pending.values()]) settle(null, new ConnectionLost(sent));
+    for (const { settle, sentAt } of [...this.#pending.values()]) {
+      settle(null, new ConnectionLost(sentAt !== null));
+    }
   }
 
   /**
@@ -76,10 +84,10 @@ export class Requests {
     return new Promise((resolve, reject) => {
       if (this.#hopeless) throw new ConnectionLost(false);
       if (this.#link === null) this.#checkQueue(text.length);
-      const timer = setTimeout(() => {
+      const timer = after(timeout, () => {
         this.#link?.forget(id);
         settle(null, new RequestTimedOut(`${resource}.${action}`, timeout));
-      }, timeout);
+      });
       /** @type {Pending["settle"]} */
       const settle = (payload, error) => {
         clearTimeout(timer);
@@ -87,7 +95,8 @@ export class Requests {
         if (error === null) resolve(payload);
         else reject(error);
       };
-      const pending = { id, text, retry, sent: false, settle };
+      /** @type {Pending} */
+      const pending = { id, text, retry, sentAt: null, settle };
       this.#pending.set(id, pending);
       this.#send(pending);
     });
@@ -105,7 +114,21 @@ export class Requests {
   /** @param {Pending} pending */
   #send(pending) {
     if (this.#link === null) return;
-    pending.sent = true;
+    const now = Date.now();
+    if (pending.sentAt !== null && now - pending.sentAt > REMEMBERED) {
+      // The server may have forgotten it by now, and do it twice.
+      pending.settle(null, new ConnectionLost(true));
+      return;
+    }
+    if (pending.text.length * 3 > this.mostBytes) {
+      const { length } = new TextEncoder().encode(pending.text);
+      if (length > this.mostBytes) {
+        const much = `${length} bytes, and the server takes ${this.mostBytes}`;
+        pending.settle(null, new RealtimeError("payload_too_large", much));
+        return;
+      }
+    }
+    pending.sentAt ??= now;
     this.#link.ask(pending.id, pending.text, (payload, error) => {
       // It goes out again under the same key, and so happens once.
       if (error instanceof ConnectionLost && pending.retry && !this.#hopeless) return;

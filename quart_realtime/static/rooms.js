@@ -35,6 +35,8 @@ export class Track {
   subscribed = false;
   /** Whether one is on its way, or about to be tried again. */
   awaiting = false;
+  /** Whether we were in there before, so that an answer tells of a return. */
+  returning = false;
   /** How often it failed in a row. */
   failures = 0;
   /** Live events that wait for its answer. @type {EventFrame[]} */
@@ -48,13 +50,11 @@ export class Track {
    * @param {string} name
    * @param {string | null} [epoch]
    * @param {number} [offset]
-   * @param {boolean} [returning] Whether we were in there before, so that an answer is a return.
    */
-  constructor(name, epoch = null, offset = 0, returning = false) {
+  constructor(name, epoch = null, offset = 0) {
     this.name = name;
     this.epoch = epoch;
     this.offset = offset;
-    this.returning = returning;
   }
 
   /** The room as a `subscribe` names it, with its position if there is one. */
@@ -157,6 +157,8 @@ export class Room {
   onRecovered = null;
   /** Called with who is in the room, whenever that changes. @type {((presence: readonly Present[]) => unknown) | null} */
   onPresence = null;
+  /** Called where the client no longer follows the room, though it wasn't left. @type {((error: Error) => unknown) | null} */
+  onEnd = null;
   /** Whether the last return to the room missed nothing. */
   recovered = true;
   /** Resolves when the server has put us in; rejects where it refused. @type {Promise<this>} */
@@ -208,6 +210,7 @@ export class Room {
 
   /** Leave the room. */
   unsubscribe() {
+    this.onEnd = null;
     this.#leave(this);
   }
 
@@ -257,5 +260,8 @@ export class Room {
     this.#refuse(error);
     this.#listeners = new Listeners();
     this.onRecovered = this.onPresence = null;
+    const { onEnd } = this;
+    this.onEnd = null;
+    call(onEnd, error);
   }
 }

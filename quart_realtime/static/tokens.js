@@ -30,6 +30,8 @@ export class Tokens {
   #reason = "connect";
   /** @type {Promise<string> | null} */
   #call = null;
+  /** Counts logins: a token that was asked for in an earlier one isn't this one's. */
+  #login = 0;
   /** @type {string[]} */
   #refused = [];
   #refusals = 0;
@@ -56,6 +58,9 @@ export class Tokens {
    * function throws is for now.
    */
   async forHandshake() {
+    if (this.#ask === null && this.#current !== null && this.#refused.includes(this.#current)) {
+      throw new UnauthorizedError("this token was refused before");
+    }
     if (this.#ask !== null && (this.#current === null || Date.now() >= this.#expiresAt)) {
       return this.renew(this.#current === null ? this.#reason : "expired");
     }
@@ -68,14 +73,21 @@ export class Tokens {
    * @param {Reason} reason
    */
   renew(reason) {
-    this.#call ??= this.#fetch(reason).finally(() => (this.#call = null));
+    if (this.#call === null) {
+      const call = this.#fetch(reason).finally(() => {
+        if (this.#call === call) this.#call = null;
+      });
+      this.#call = call;
+    }
     return this.#call;
   }
 
   /** @param {Reason} reason */
   async #fetch(reason) {
     if (this.#ask === null) throw new UnauthorizedError("there is no other token");
+    const login = this.#login;
     const token = sendable(await this.#ask(reason));
+    if (login !== this.#login) throw new Error("disconnected meanwhile");
     if (this.#refused.includes(token)) {
       const again = "getToken returned a token that was refused before";
       this.#countRefusal(again, CloseCode.unauthorized);
@@ -116,9 +128,11 @@ export class Tokens {
    * @param {number} [closeCode]
    */
   refused(token, reason, closeCode = CloseCode.unauthorized) {
-    if (this.#ask === null || token === null) throw new UnauthorizedError(reason, closeCode);
-    if (this.#refused.includes(token)) return;
-    this.#refused = [...this.#refused, token].slice(-REMEMBERED);
+    if (token === null) throw new UnauthorizedError(reason, closeCode);
+    const isKnown = this.#refused.includes(token);
+    if (!isKnown) this.#refused = [...this.#refused, token].slice(-REMEMBERED);
+    if (this.#ask === null) throw new UnauthorizedError(reason, closeCode);
+    if (isKnown) return;
     if (token === this.#current) [this.#current, this.#reason] = [null, "expired"];
     if (token !== this.#accepted) this.#countRefusal(reason, closeCode);
   }
@@ -130,6 +144,22 @@ export class Tokens {
   #countRefusal(reason, closeCode) {
     this.#refusals += 1;
     if (this.#refusals >= MAX_REFUSALS) throw new UnauthorizedError(reason, closeCode);
+  }
+
+  /** The token to show now. */
+  get current() {
+    return this.#current;
+  }
+
+  /** Ask for a token anew at the next login, which may be another user's. */
+  forget() {
+    this.#login += 1;
+    this.#call = null;
+    if (this.#ask !== null) this.#current = null;
+    this.#accepted = null;
+    this.#reason = "connect";
+    this.#refusals = 0;
+    [this.#expiresAt, this.#refreshAt] = [Infinity, Infinity];
   }
 
   /** Whether a refresh is due; it is told once. */

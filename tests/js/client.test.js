@@ -128,6 +128,18 @@ test("a server that stops spreads the return over the time it names", async () =
   assert.equal(client.state, "connecting");
 });
 
+test("a server that sends everybody away at once isn't asked ever faster", async () => {
+  const { client, socket } = await connected();
+  socket.closing(1012, { retry_after_ms: 0 });
+  await pass(20_000);
+  for (let round = 0; round < 20; round++) {
+    if (FakeSocket.last.readyState === 0) FakeSocket.last.greet().closing(1012, { retry_after_ms: 0 });
+    await pass(1_000);
+  }
+  assert.ok(FakeSocket.made.length < 9, `${FakeSocket.made.length}`);
+  client.disconnect();
+});
+
 test("an attempt that isn't greeted in time is given up, and its socket closed once it opens", async () => {
   const { client, of } = makeClient();
   client.connect();
@@ -229,9 +241,10 @@ test("a server that says nothing for a ping interval and ten seconds is gone", a
   socket.say({ type: "ping" });
   await pass(34_000);
   assert.equal(client.state, "connected");
-  await pass(6_000);
-  assert.notEqual(FakeSocket.last, socket);
+  await pass(2_000);
   assert.equal(socket.closedWith, 1000);
+  await pass(1_000);
+  assert.notEqual(FakeSocket.last, socket);
 });
 
 test("after a sleep the server is asked, and given up when it doesn't answer", async (t) => {
@@ -239,22 +252,92 @@ test("after a sleep the server is asked, and given up when it doesn't answer", a
   const now = Date.now.bind(Date);
   let slept = 3_600_000;
   t.mock.method(Date, "now", () => now() + slept);
-  await pass(5_000);
+  await pass(2_000);
   assert.deepEqual(socket.asked("ping"), { type: "ping" });
   socket.say({ type: "pong" });
   await pass(5_000);
   assert.equal(client.state, "connected");
 
   slept *= 2;
-  await pass(5_000);
-  assert.equal(client.state, "connected");
   await pass(3_000);
-  assert.equal(client.state, "waiting");
+  assert.equal(client.state, "connected");
+  await pass(2_000);
+  assert.notEqual(client.state, "connected");
   await pass(1_000);
   assert.notEqual(FakeSocket.last, socket);
 });
 
+test("a clock that was set back doesn't hide a silent server", async (t) => {
+  const { client } = await connected();
+  const now = Date.now.bind(Date);
+  t.mock.method(Date, "now", () => now() - 3_600_000);
+  await pass(5_000);
+  assert.notEqual(client.state, "connected");
+  client.disconnect();
+});
+
+test("timers that are longer than any are none", async () => {
+  const { client, socket, of } = await connected("good", {}, { connectTimeout: Infinity });
+  const answer = client.send("a", "get", {}, { timeout: Infinity });
+  await passWith(socket, 100_000);
+  socket.answer(1, socket.asked("request"));
+  assert.equal(await answer, 1);
+  assert.deepEqual(of("error"), []);
+  client.disconnect();
+});
+
 // Tokens
+
+test("who logs in after another gets a token of their own", async () => {
+  let user = "ana";
+  let finish = null;
+  const { client } = await connected(() => (finish ? new Promise((done) => finish(done)) : `of-${user}`));
+  client.disconnect();
+  user = "eve";
+  client.connect();
+  await settled();
+  assert.equal(FakeSocket.last.token, "of-eve");
+  client.disconnect();
+
+  // Nor does one that comes late for the first.
+  const late = [];
+  finish = (done) => late.push(done);
+  client.connect();
+  await settled();
+  client.disconnect();
+  client.connect();
+  await settled();
+  late[0]("of-ana");
+  await settled();
+  late[1]("of-eve");
+  await settled();
+  assert.equal(FakeSocket.last.token, "of-eve");
+  client.disconnect();
+});
+
+test("a fresh token that comes while the connection is lost is shown on the next", async () => {
+  let give = null;
+  const getToken = (reason) => (reason === "refresh" ? new Promise((done) => (give = done)) : "first");
+  const { client, socket } = await connected(getToken, { expires_at: Date.now() / 1000 + 60 });
+  await passWith(socket, 49_000);
+  socket.end(1006);
+  await pass(2_000);
+  const next = FakeSocket.last.greet({ expires_at: Date.now() / 1000 + 10 });
+  assert.equal(next.token, "first");
+  give("second");
+  await settled();
+  assert.deepEqual(next.asked("auth").payload, { token: "second" });
+  client.disconnect();
+});
+
+test("a single token that was refused isn't sent by the next connect either", async () => {
+  const { client } = makeClient("stale");
+  client.connect();
+  await settled();
+  FakeSocket.last.end(4500, "unknown key");
+  await assert.rejects(client.connect(), /refused before/);
+  assert.equal(FakeSocket.made.length, 1);
+});
 
 const numbered = (calls) => (reason) => `token-${calls.push(reason)}`;
 
@@ -410,6 +493,29 @@ test("an answer may take so long, time offline included, and comes too late afte
   await outcome;
   FakeSocket.last.greet();
   assert.deepEqual(FakeSocket.last.sent, []);
+  client.disconnect();
+});
+
+test("a request isn't sent again when the server may have forgotten its key", async () => {
+  const { client, socket } = await connected();
+  const answer = client.send("a", "create", {}, { retry: true, timeout: 600_000 });
+  const outcome = assert.rejects(answer, (error) => error instanceof ConnectionLost && error.maybeProcessed);
+  await settled();
+  socket.end(1006);
+  await pass(9_000);
+  FakeSocket.last.end(1006);
+  mock.timers.tick(110_000);
+  await pass(20_000);
+  FakeSocket.last.greet();
+  await outcome;
+  assert.deepEqual(FakeSocket.last.sent, []);
+  client.disconnect();
+});
+
+test("what is too large for the server is refused here", async () => {
+  const { client, socket } = await connected("good", { max_message_size: 100 });
+  await assert.rejects(client.send("a", "put", { text: "é".repeat(50) }), { code: "payload_too_large" });
+  assert.deepEqual(socket.sent, []);
   client.disconnect();
 });
 

@@ -138,6 +138,22 @@ test("a request is asked when mounted, and again when what is asked changes", as
   await page.close();
 });
 
+test("what one client's user was told isn't shown to another's", async () => {
+  const ana = makeClient().client;
+  const eve = makeClient().client;
+  const Asking = () => JSON.stringify(useRequest("notes", "get").data) ?? "nothing";
+  const container = document.createElement("div");
+  const root = createRoot(container);
+  const render = (client) => act(async () => root.render(h(RealtimeProvider, { client }, h(Asking))));
+  await render(ana);
+  await act(settled);
+  await act(async () => (FakeSocket.last.greet().answer("secret"), settled()));
+  assert.equal(container.textContent, '"secret"');
+  await render(eve);
+  assert.equal(container.textContent, "nothing");
+  await act(async () => root.unmount());
+});
+
 test("a request that isn't enabled isn't asked", async () => {
   const page = await show(() => String(useRequest("users", "get", {}, { enabled: false }).isLoading));
   await page.happens(() => page.socket().greet());

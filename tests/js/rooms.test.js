@@ -168,7 +168,11 @@ test("an answer to a subscribe that never comes is asked for again", async () =>
 });
 
 test("who leaves while missed events are told hears no more of them", async () => {
-  for (const leave of [({ room }) => room.unsubscribe(), ({ client }) => client.disconnect()]) {
+  const ways = [
+    [({ room }) => room.unsubscribe(), [1]],
+    [({ client }) => client.disconnect(), []],
+  ];
+  for (const [leave, rest] of ways) {
     const made = await inHall();
     const { client, socket, room } = made;
     const heard = [];
@@ -177,7 +181,7 @@ test("who leaves while missed events are told hears no more of them", async () =
     socket.event("said", 4, numbered(4));
     const rooms = [{ room: "hall", epoch: "e1", offset: 4, recovered: true, events: missed(1, 2, 3) }];
     socket.answer({ rooms }, socket.asked("subscribe"));
-    assert.deepEqual(heard, [1]);
+    assert.deepEqual(heard, rest);
     client.disconnect();
   }
 });
@@ -269,6 +273,49 @@ test("the answer to a subscribe may be nonsense", async () => {
     await room.ready;
     client.disconnect();
   }
+});
+
+test("a room joined by the server and subscribed to for the first time is no return", async () => {
+  const { client, socket, of } = await connected("good", { rooms: [{ room: "hall", epoch: null }] });
+  client.subscribe("hall");
+  enter(socket, { recovered: false });
+  assert.deepEqual(of("recovered"), []);
+  client.disconnect();
+});
+
+test("what was held of an epoch that has ended isn't told after the new one", async () => {
+  const { client, socket, heard } = await inHall();
+  socket.event("said", 1, numbered(1));
+  socket.event("said", 4, numbered(4));
+  enter(socket, { epoch: "e2", offset: 7, recovered: false });
+  socket.event("said", 8, numbered(8, "e2"));
+  assert.deepEqual(heard, [1, { recovered: false }, 8]);
+  client.disconnect();
+});
+
+test("a message that is refused as a whole gives up no room but the one at fault", async () => {
+  const { client } = makeClient();
+  const rooms = ["hall", "yard"].map((name) => client.subscribe(name));
+  client.connect();
+  await settled();
+  const socket = FakeSocket.last.greet();
+  socket.refuse("bad_request");
+  const [, hall, yard] = socket.sent;
+  assert.deepEqual(hall.payload.rooms, ["hall"]);
+  socket.refuse("bad_request", hall);
+  socket.answer({ rooms: [{ room: "yard", epoch: "e1", offset: 0, events: [] }] }, yard);
+  await assert.rejects(rooms[0].ready, { code: "bad_request" });
+  assert.equal(await rooms[1].ready, rooms[1]);
+  client.disconnect();
+});
+
+test("a room that the server took us out of says so", async () => {
+  const { client, socket, room } = await inHall();
+  const ends = [];
+  room.onEnd = (error) => ends.push(error.code);
+  socket.event("room_left", { room: "hall" });
+  assert.deepEqual(ends, ["forbidden"]);
+  client.disconnect();
 });
 
 test("many rooms are resumed in messages that the server takes", async () => {
