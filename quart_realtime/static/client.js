@@ -342,8 +342,13 @@ export class Client {
 
   /** Don't sit out a delay, nor trust a socket, after the network or the page was away. */
   #wake() {
-    if (this.#state !== "waiting") this.#link?.probe();
-    else if (Date.now() - this.#openedAt >= this.#backoff.base) this.#open();
+    if (this.#state !== "waiting") {
+      this.#link?.probe();
+      return;
+    }
+    // But for a page that is woken again and again.
+    const early = Math.max(0, this.#openedAt + this.#backoff.base - Date.now());
+    this.#setTimer(early, () => this.#open());
   }
 
   /** A page in the back/forward cache can't keep a socket. */

@@ -82,7 +82,7 @@ class Server:
         return max(found, key=lambda child: memory(child, "VmRSS"))
 
     def logs(self, text: str) -> bool:
-        """Tell whether *text* is in the log, or comes soon: it lags behind what clients are told."""
+        """Tell whether *text* is logged, if only soon: the log lags behind the answers."""
         with self._logged:
             return self._logged.wait_for(lambda: text in "".join(self.log), timeout=10)
 

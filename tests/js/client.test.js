@@ -554,6 +554,38 @@ test("what one user asked isn't sent as another", async () => {
   client.disconnect();
 });
 
+// Pages
+
+test("a page that leaves the cache, or is woken again and again, connects, but not faster", async (t) => {
+  const listeners = new Map();
+  globalThis.addEventListener = (type, listener) => listeners.set(type, listener);
+  globalThis.removeEventListener = (type) => listeners.delete(type);
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  const { client, socket, of } = await connected();
+  listeners.get("pagehide")({ persisted: true });
+  assert.equal(socket.closedWith, 1000);
+  assert.deepEqual(of("disconnect").at(-1).reconnecting, true);
+  await pass(60_000);
+  assert.equal(client.state, "waiting");
+  listeners.get("pageshow")({ persisted: true });
+  await pass(1);
+  FakeSocket.last.greet();
+  assert.equal(client.state, "connected");
+
+  FakeSocket.made = [FakeSocket.last];
+  for (let round = 0; round < 50; round++) {
+    FakeSocket.last.end(1006);
+    listeners.get("focus")({});
+    await pass(10);
+  }
+  assert.ok(FakeSocket.made.length < 4, `${FakeSocket.made.length}`);
+  client.disconnect();
+  assert.equal(listeners.size, 0);
+});
+
 // A server that talks nonsense
 
 test("nonsense never reaches the app, nor ends the connection", async () => {
