@@ -11,7 +11,7 @@ REVOCATION_REFRESH   Seconds between two looks at which tokens other  3
 ==================== ================================================ ======================
 
 Every other key of the factory's argument goes to Quart and its extensions as it is, and so does
-each ``QUART_REALTIME_…`` of the environment, written as JSON.
+each ``QUART_REALTIME_…`` of the environment, written as JSON; what is no JSON is a string.
 """
 
 import json
@@ -39,7 +39,7 @@ def load(app: Quart, overrides: dict[str, Any]) -> None:
     app.config.update({key: os.environ[key] for key in ENVIRONMENT_KEYS if os.environ.get(key)})
     app.config.update(
         {
-            key: json.loads(value)
+            key: _read(value)
             for key, value in os.environ.items()
             if key.startswith("QUART_REALTIME_")
         }
@@ -52,3 +52,10 @@ def load(app: Quart, overrides: dict[str, Any]) -> None:
     app.config["REVOCATION_REFRESH"] = float(app.config["REVOCATION_REFRESH"])
     if not app.config["REVOCATION_REFRESH"] > 0:
         raise ValueError("REVOCATION_REFRESH must be a number of seconds above 0")
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -6,14 +6,8 @@ import { Following } from "./following.js";
 import { Link } from "./link.js";
 import { call, Listeners } from "./listeners.js";
 import { followPage, isHidden } from "./page.js";
-import {
-  BEARER_PREFIX,
-  CloseCode,
-  SUBPROTOCOL,
-  authFrame,
-  isPosition,
-  isRoomName,
-} from "./protocol.js";
+import { BEARER_PREFIX, CloseCode, SUBPROTOCOL, isPosition, isRoomName } from "./protocol.js";
+import { Refreshing } from "./refreshing.js";
 import { Requests } from "./requests.js";
 import { after, deferred } from "./timing.js";
 import { Tokens } from "./tokens.js";
@@ -86,6 +80,7 @@ export class Client {
   #options;
   #backoff;
   #tokens;
+  #refreshing;
   #requests;
   #following;
 
@@ -101,6 +96,12 @@ export class Client {
     this.#options = { requestTimeout: 10_000, connectTimeout: 10_000, ...options };
     this.#backoff = new Backoff(options.backoff);
     this.#tokens = new Tokens(token, this.#backoff);
+    this.#refreshing = new Refreshing(this.#tokens, {
+      nextId: () => this.#nextId(),
+      live: () => this.#link,
+      failed: (error) =>
+        isFinal(error) ? this.#finish(error) : this.#tell("error", this.onError, asError(error)),
+    });
     this.#requests = new Requests(options.queueMessages ?? 100, options.queueSize ?? 256 * 1024);
     this.#following = new Following({
       deliver: (event) => this.#events.tell(event.type, event.data, event),
@@ -262,7 +263,9 @@ export class Client {
       const token = await this.#tokens.forHandshake();
       if (attempt === this.#attempt) this.#link = this.#openLink(token);
     } catch (error) {
-      if (attempt === this.#attempt) this.#failOrFinish(error);
+      if (attempt !== this.#attempt) return;
+      if (isFinal(error)) this.#finish(error);
+      else this.#fail(asError(error));
     }
   }
 
@@ -278,17 +281,9 @@ export class Client {
     );
   }
 
-  /** @param {unknown} error */
-  #failOrFinish(error) {
-    if (isFinal(error)) this.#finish(error);
-    else this.#fail(asError(error));
-  }
-
   /** @param {Error} error */
   #fail(error) {
-    const link = this.#link;
-    this.#link = null;
-    link?.close();
+    this.#drop(false);
     this.#wait(null);
     this.#tell("error", this.onError, error);
   }
@@ -448,65 +443,11 @@ export class Client {
     if (link !== this.#link) return; // A callback has disconnected.
     this.#requests.mostBytes = greeting.max_message_size ?? Infinity;
     this.#requests.opened(link);
-    link.watch(greeting.ping_interval, () => this.#tokens.takeRefresh() && this.#refresh());
-    this.#show(link); // A fresh token may have come since the handshake.
+    link.watch(greeting.ping_interval, () => this.#refreshing.look());
+    this.#refreshing.show(link); // A fresh token may have come since the handshake.
     this.#greeting.resolve(greeting);
     this.#setState("connected");
     if (link === this.#link) this.#tell("connect", this.onConnect, greeting);
-  }
-
-  /** Get a fresh token and show it to the server; if that fails, another time. */
-  async #refresh() {
-    const attempt = this.#attempt;
-    try {
-      await this.#tokens.renew("refresh");
-      if (this.#link?.connectedAt) this.#show(this.#link);
-    } catch (error) {
-      if (attempt === this.#attempt) this.#refreshFailed(error);
-    }
-  }
-
-  /**
-   * Show the server the current token, unless it is the one that it knows.
-   *
-   * @param {Link} link
-   */
-  #show(link) {
-    const token = this.#tokens.current;
-    if (token === null || token === link.token) return;
-    this.#tokens.postponeRefresh();
-    const id = this.#nextId();
-    link.ask(id, authFrame(id, token), (payload, error) => this.#shown(link, token, payload, error));
-  }
-
-  /**
-   * @param {Link} link
-   * @param {string} token
-   * @param {any} payload
-   * @param {RealtimeError | null} error
-   */
-  #shown(link, token, payload, error) {
-    if (error === null) {
-      link.token = token;
-      this.#tokens.accepted(token, payload?.expires_at);
-    } else if (!(error instanceof ConnectionLost)) {
-      try {
-        if (error.code === "unauthorized") this.#tokens.refused(token, error.message);
-        this.#refreshFailed(error);
-      } catch (final) {
-        this.#refreshFailed(final);
-      }
-    }
-  }
-
-  /** @param {unknown} error */
-  #refreshFailed(error) {
-    if (isFinal(error)) {
-      this.#finish(error);
-    } else {
-      this.#tokens.postponeRefresh();
-      this.#tell("error", this.onError, asError(error));
-    }
   }
 }
 

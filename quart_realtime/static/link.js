@@ -156,9 +156,8 @@ export class Link {
    */
   #ended(code, reason) {
     const told = this.#closing;
-    if (code === CloseCode.abnormal) {
-      const known = new Map(Object.entries(CloseCode));
-      code = known.get(told.code ?? "") ?? code;
+    if (code === CloseCode.abnormal && Object.hasOwn(CloseCode, told.code ?? "")) {
+      code = /** @type {Record<string, number>} */ (CloseCode)[told.code ?? ""];
     }
     const mayReturn = typeof told.reconnect === "boolean" ? told.reconnect : mayReconnect(code);
     const retryAfter = typeof told.retry_after_ms === "number" ? told.retry_after_ms : null;

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from ..e2e.server import Server
-from .proxy import Proxy
+from .proxy import Proxy, proxy_to
 
 SECONDS = 1_000
 BOUND = 15 * SECONDS
@@ -48,28 +49,45 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    async with Proxy(server.port) as proxy:
+    async with proxy_to(server.port) as proxy:
         yield proxy
+
+
+async def serve(file: Path, route: Route) -> None:
+    """Answer a request of the page's with *file*."""
+    await route.fulfill(path=file)
 
 
 class Windows:
     """Opens windows on the chat, each with a login of its own, and notes what goes wrong there."""
 
     def __init__(self, browser: Browser, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/"
+        self._port = port
         self.problems: list[str] = []
         self._browser = browser
 
-    async def open(self, user: str, script: str = "") -> Page:
+    async def open(
+        self,
+        user: str,
+        path: str = "/",
+        *,
+        script: str = "",
+        bundle: Path | None = None,
+        port: int | None = None,
+    ) -> Page:
         """Log *user* in, in a window of their own, and wait until messages are shown.
 
-        *script* is run in the window before the page's own.
+        *script* is run in the window before the page's own, *bundle* in place of what the React
+        page was built to; *port* is another way to the server.
         """
         page = await (await self._browser.new_context()).new_page()
         page.set_default_timeout(BOUND)
         page.on("pageerror", lambda error: self.problems.append(f"{user}: {error}"))
         await page.add_init_script(script)
-        await page.goto(self.url)
+        if bundle is not None:
+            # The page itself must be the server's: Chromium lets no other open a local websocket.
+            await page.route("**/static/react/assets/*.js", partial(serve, bundle))
+        await page.goto(f"http://127.0.0.1:{port or self._port}{path}")
         await page.click(f"[data-demo={user}]")
         await connected(page)
         await expect(page.locator("#messages li").first).to_be_visible()

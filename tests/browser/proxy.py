@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Proxy:
@@ -16,32 +16,15 @@ class Proxy:
     Attributes:
         port: Where it listens, on the loopback address.
         refusing: Whether new connections are cut at once.
-        accepted: How many connections have come so far.
     """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.refusing = False
-        self.accepted = 0
         self._target = port
         self._open: set[asyncio.StreamWriter] = set()
         self._passing = asyncio.Event()
         self._passing.set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        self._passing.set()
-        self.cut()
 
     def target(self, port: int) -> None:
         """Pass new connections on to another port."""
@@ -69,8 +52,8 @@ class Proxy:
         """Pass everything on again, what was swallowed first."""
         self._passing.set()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one connection on, until either side ends it."""
         if self.refusing:
             writer.transport.abort()
             return
@@ -96,3 +79,17 @@ class Proxy:
             pass
         finally:
             writer.close()
+
+
+@asynccontextmanager
+async def proxy_to(port: int) -> AsyncIterator[Proxy]:
+    """Have a proxy to *port*."""
+    proxy = Proxy(port)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.pass_on()
+        proxy.cut()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from ..e2e.server import Server
 from .conftest import BOUND, Windows, connected, said, write
 from .proxy import Proxy
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 async def test_two_windows_chat(windows: Windows) -> None:
@@ -26,14 +30,19 @@ async def test_two_windows_chat(windows: Windows) -> None:
     await expect(ana.locator("#presence .here", has_text="Luis")).to_have_count(0)
 
 
+async def apart(windows: Windows, server: Server, proxy: Proxy) -> tuple[Page, Page]:
+    """Open a window whose network has gone away, and one that has a way of its own."""
+    ana = await windows.open("ana")
+    luis = await windows.open("luis", port=server.port)
+    proxy.go_away()
+    await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
+    return ana, luis
+
+
 async def test_what_was_said_while_the_network_was_away_comes_once_and_in_order(
     windows: Windows, server: Server, proxy: Proxy
 ) -> None:
-    ana = await windows.open("ana")
-    # By a way of his own, which isn't cut.
-    luis = await Windows(windows._browser, server.port).open("luis")
-    proxy.go_away()
-    await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
+    ana, luis = await apart(windows, server, proxy)
     for number in range(20):
         await write(luis, f"missed {number}")
     await expect(luis.locator("#messages .pending")).to_have_count(0)
@@ -50,10 +59,7 @@ async def test_what_was_said_while_the_network_was_away_comes_once_and_in_order(
 async def test_what_is_written_offline_is_sent_once_afterwards(
     windows: Windows, server: Server, proxy: Proxy
 ) -> None:
-    ana = await windows.open("ana")
-    luis = await Windows(windows._browser, server.port).open("luis")
-    proxy.go_away()
-    await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
+    ana, luis = await apart(windows, server, proxy)
     await write(ana, "late 1")
     await write(ana, "late 2")
     await expect(ana.locator("#messages .pending")).to_have_count(2)
@@ -154,6 +160,37 @@ async def test_who_logs_in_after_another_hears_nothing_of_theirs(windows: Window
     await connected(ana)
     await expect(ana.locator("#me")).to_have_text("Eva")
     await expect(luis.locator("#presence .here", has_text="Ana")).to_have_count(0)
+    await luis.click("#new-conversation")
+    await luis.fill("#new-form [name=title]", "With Ana alone")
+    await luis.click("#people label:has-text('Ana')")
+    await luis.click("#new-form [value=create]")
+    await expect(luis.locator("#thread-title")).to_have_text("With Ana alone")
+    await write(luis, "a secret")
+    await expect(luis.locator("#messages .pending")).to_have_count(0)
+    await luis.click("#conversations button:has-text('Welcome')")
+    await expect(luis.locator("#thread-title")).to_have_text("Welcome")
+    await write(luis, "for everybody")
+    # What comes after it has come, and so would it have.
+    await expect(ana.locator("#messages .content", has_text="for everybody")).to_be_visible()
+    assert await ana.locator("#conversations button").count() == 1
+    assert await said(ana, "a secret") == []
+
+
+async def test_the_readmes_example_runs_on_the_page(windows: Windows) -> None:
+    (example,) = re.findall(
+        r"```javascript\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
+    )
+    example = re.sub(r'import (\{.*?\}) from ("[^"]+");', r"const \1 = await import(\2);", example)
+    ana, luis = await windows.open("ana"), await windows.open("luis")
+    token = "JSON.parse(sessionStorage.getItem('chat.tokens')).access_token"
+    example = example.replace("user123", "ana")
+    told = asyncio.create_task(ana.wait_for_event("console"))
+    script = f"const token = {token}; {example} return conversations;"
+    (welcome,) = await ana.evaluate(f"async () => {{ {script} }}")
+    assert welcome["title"] == "Welcome"
+    await write(luis, "heard by the example")
+    message = await (await told).args[0].json_value()
+    assert message["content"] == "heard by the example"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import expect
 
-from .conftest import BOUND, connected, said, write
+from .conftest import Windows, connected, said, write
 from .proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
@@ -30,26 +30,8 @@ def development(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return script
 
 
-async def window(browser: Browser, proxy: Proxy, user: str, script: Path | None = None) -> Page:
-    """Log *user* in, on the page as the server has it or with another *script*."""
-    page = await (await browser.new_context()).new_page()
-    page.set_default_timeout(BOUND)
-
-    async def serve(route: Route) -> None:
-        await route.fulfill(path=script)
-
-    if script is not None:
-        # The page itself must be the server's: Chromium lets no other open a local websocket.
-        await page.route("**/static/react/assets/*.js", serve)
-    await page.goto(f"http://127.0.0.1:{proxy.port}/react")
-    await page.click(f"[data-demo={user}]")
-    await connected(page)
-    await expect(page.locator("#messages li").first).to_be_visible()
-    return page
-
-
-async def test_two_windows_chat_in_react(browser: Browser, proxy: Proxy) -> None:
-    ana, luis = await window(browser, proxy, "ana"), await window(browser, proxy, "luis")
+async def test_two_windows_chat_in_react(windows: Windows) -> None:
+    ana, luis = await windows.open("ana", "/react"), await windows.open("luis", "/react")
     await write(ana, "Hola desde React")
     await expect(luis.locator("#messages .content", has_text="Hola desde React")).to_be_visible()
     await expect(ana.locator("#presence .here")).to_have_count(2)
@@ -57,8 +39,8 @@ async def test_two_windows_chat_in_react(browser: Browser, proxy: Proxy) -> None
     await expect(ana.locator("#presence .here")).to_have_count(1)
 
 
-async def test_react_comes_back_after_the_network_was_away(browser: Browser, proxy: Proxy) -> None:
-    ana = await window(browser, proxy, "ana")
+async def test_react_comes_back_after_the_network_was_away(windows: Windows, proxy: Proxy) -> None:
+    ana = await windows.open("ana", "/react")
     proxy.go_away()
     await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
     await write(ana, "late")
@@ -69,9 +51,9 @@ async def test_react_comes_back_after_the_network_was_away(browser: Browser, pro
 
 
 async def test_what_strict_mode_mounts_twice_is_one_socket(
-    browser: Browser, proxy: Proxy, development: Path
+    windows: Windows, development: Path
 ) -> None:
-    ana = await window(browser, proxy, "ana", development)
+    ana = await windows.open("ana", "/react", bundle=development)
     problems: list[str] = []
     ana.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
     sockets: list[str] = []

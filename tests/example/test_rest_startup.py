@@ -110,9 +110,11 @@ def test_an_interval_that_can_not_work_is_refused(config, interval):
 def test_settings_of_realtime_may_come_from_the_environment(monkeypatch, config):
     monkeypatch.setenv("QUART_REALTIME_RATE_LIMIT", '"5/second"')
     monkeypatch.setenv("QUART_REALTIME_MAX_REQUESTS", "3")
+    monkeypatch.setenv("QUART_REALTIME_URL", "/live")
     app = create_app({**config, "QUART_REALTIME_MAX_REQUESTS": 4})
     assert app.config["QUART_REALTIME_RATE_LIMIT"] == "5/second"
     assert app.config["QUART_REALTIME_MAX_REQUESTS"] == 4
+    assert app.config["QUART_REALTIME_URL"] == "/live"
 
 
 def test_settings_come_from_the_environment_unless_given(monkeypatch, tmp_path):

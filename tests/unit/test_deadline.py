@@ -35,7 +35,7 @@ async def test_work_that_waits_goes_on_with_what_it_waited_for() -> None:
             await asyncio.wait_for(asyncio.Event().wait(), 0.01)
         except TimeoutError:
             seen.append("no event")
-        return [*seen, await asyncio.sleep(0, "slept")]
+        return [*seen, await asyncio.sleep(0, "slept")]  # A bare yield, which is no future.
 
     asyncio.get_running_loop().call_soon(waited.set_result, "told")
     assert await within(5, work()) == ["told", "no event", "slept"]
@@ -46,7 +46,7 @@ async def test_work_that_waits_too_long_is_interrupted() -> None:
 
     async def work() -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             ended.append(True)
 
@@ -60,7 +60,7 @@ async def test_what_interrupted_work_fails_with_is_the_time_out_unless_it_is_for
 ):
     async def work(error: Exception) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise error from None
 
@@ -72,7 +72,7 @@ async def test_what_interrupted_work_fails_with_is_the_time_out_unless_it_is_for
 
 async def test_a_failure_in_time_is_the_works_own() -> None:
     async def work() -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # So that the clock is set.
         raise TimeoutError("of something else")
 
     with pytest.raises(TimeoutError, match="something else"):
@@ -86,7 +86,7 @@ async def test_who_cancels_it_cancels_the_work() -> None:
     async def work() -> None:
         started.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             ended.append(True)
             raise
