@@ -102,7 +102,7 @@ class Client(EventSource):
         headers: HTTP headers of the handshake.
 
     Attributes:
-        user_id: Who is logged in, None before the first greeting.
+        user_id: Who is logged in, None before the first greeting and after the end.
         connection_id: The server's name for the present or the last connection.
 
     Raises:
@@ -310,6 +310,7 @@ class Client(EventSource):
         """Be disconnected: by the app if *error* is None."""
         self._state = ConnectionState.DISCONNECTED
         self._final = error
+        self.user_id = None
         self._requests.end(error)
         self._following.end(error)
         self._end_streams(error)
@@ -394,7 +395,8 @@ class Client(EventSource):
                     self._greeted(link, greeting, frame.payload)
             case EventFrame() if link.connected_at is not None:
                 self._following.take(frame)
-            case ErrorFrame():
+            # Before the greeting it is about the token, and the end that follows tells why as well.
+            case ErrorFrame() if link.connected_at is not None:
                 self._hooks.tell("error", frame.payload.error())
 
     def _greeted(self, link: Link, greeting: Greeting, payload: dict[str, Any]) -> None:
@@ -403,6 +405,8 @@ class Client(EventSource):
         self._tokens.accepted(link.token, greeting.expires_at)
         if greeting.user_id != self.user_id:
             self._following.forget_user()
+            if self.user_id is not None:
+                self._requests.refuse()
         self.user_id = greeting.user_id
         self.connection_id = greeting.connection_id
         self._state = ConnectionState.CONNECTED

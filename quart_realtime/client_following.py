@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -66,6 +67,8 @@ class Following:
         given = {room.room: room for room in joined}
         resumed = []
         for track in list(self._tracks.values()):
+            # What the app holds it may let go of; the rest is ours only by the server's will.
+            track.joined = track.joined and not track.rooms
             if track.rooms or track.epoch is not None:
                 resumed.append(track)
                 continue
@@ -199,11 +202,14 @@ class Following:
             self._failed(track, RealtimeError("internal_error", "the answer says nothing of it"))
 
     def _enter(self, track: Track, answer: RoomAnswer) -> None:
+        track.calm_since = self._backoff.clock()
         for frame in track.take(answer):
             self._hand_out(frame, track)
         self._tell_recovery(track, recovered=answer.recovered)
         for frame in track.release():
-            self.take(frame)
+            # What was held of an epoch that has ended isn't told after the new one.
+            if None in (frame.epoch, track.epoch) or frame.epoch == track.epoch:
+                self.take(frame)
 
     def _tell_recovery(self, track: Track, *, recovered: bool) -> None:
         is_return = track.returning
@@ -229,12 +235,26 @@ class Following:
             del self._tracks[track.name]
             if followed:
                 self._tell("error", error)
-        elif self._link is not None:
-            self._link.tasks.spawn(self._try_again(self._link, track))
+        else:
+            self._ask_again(track, at_once=False)
 
-    async def _try_again(self, link: Link, track: Track) -> None:
+    def _ask_again(self, track: Track, *, at_once: bool) -> None:
+        """Ask for *track* once more, and the later the more often there was reason to.
+
+        *at_once* tells whether the first time needn't wait.
+        """
+        if self._link is None:
+            return  # The next connection asks for all rooms.
+        if self._backoff.clock() - track.calm_since >= self._backoff.stable_after:
+            track.failures = 0
+        track.calm_since, track.awaiting = math.inf, True
+        earlier = track.failures - at_once
         track.failures += 1
-        await asyncio.sleep(self._backoff.delay(track.failures - 1))
+        delay = self._backoff.delay(earlier) if earlier >= 0 else 0.0
+        self._link.tasks.spawn(self._try_again(self._link, track, delay))
+
+    async def _try_again(self, link: Link, track: Track, delay: float) -> None:
+        await asyncio.sleep(delay)
         if self._follows(track):
             await self._subscribe(link, [track])
 
@@ -257,7 +277,7 @@ class Following:
                     return
                 case Verdict.GAP:
                     track.hold(frame)
-                    self._ask([track])
+                    self._ask_again(track, at_once=True)
                     return
                 case Verdict.NEW_EPOCH:
                     self._tell_recovery(track, recovered=False)

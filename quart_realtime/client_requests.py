@@ -28,6 +28,7 @@ class Requests:
         self._link: Link | None = None
         self._hopeless = True
         self._final: Closed | None = None
+        self._logins = 0
         # Set while there is a connection, or none to hope for.
         self._settled = asyncio.Event()
 
@@ -50,6 +51,10 @@ class Requests:
         """Refuse what waits and all that follows, because of *error* if there is one."""
         self._hopeless, self._final = True, error
         self._settled.set()
+
+    def refuse(self) -> None:
+        """Refuse what waits: what one user asked isn't sent as another."""
+        self._logins += 1
 
     async def link(self) -> Link:
         """Return the present connection, or the next one.
@@ -83,12 +88,16 @@ class Requests:
 
         """
         sent = False
+        login = self._logins
         while True:
             if self._link is None:
                 # What was sent once isn't refused later.
                 with self._place(len(text.encode()), force=sent):
                     await self.link()
-            link, sent = await self.link(), True
+            link = await self.link()
+            if login != self._logins:
+                raise ConnectionLost(maybe_processed=sent)
+            sent = True
             try:
                 return await link.ask(frame_id, text)
             except ConnectionLost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from types import TracebackType
@@ -61,7 +62,8 @@ class Track:
         subscribed: Whether a subscribe of ours was answered on this connection.
         awaiting: Whether one is on its way, or about to be tried again.
         returning: Whether we were in there before, so that an answer tells of a return.
-        failures: How often it failed in a row.
+        failures: How often it failed, or showed a gap, without a calm time in between.
+        calm_since: Since when it has been without a failure; infinity: it hasn't.
         held: Live events that wait for its answer.
         present: Who is in the room, by user id.
         rooms: What the app holds of it.
@@ -76,6 +78,7 @@ class Track:
     awaiting: bool = False
     returning: bool = False
     failures: int = 0
+    calm_since: float = math.inf
     held: list[EventFrame] = field(factory=list)
     present: dict[str, int] = field(factory=dict)
     rooms: list[Room] = field(factory=list)
@@ -93,7 +96,7 @@ class Track:
     def lose_connection(self) -> None:
         """Forget what held for one connection only."""
         self.subscribed = self.awaiting = False
-        self.failures = 0
+        self.failures, self.calm_since = 0, math.inf
         self.held.clear()
 
     def judge(self, frame: EventFrame) -> Verdict:
@@ -115,10 +118,11 @@ class Track:
     def hold(self, frame: EventFrame) -> None:
         """Keep *frame* until the answer is there.
 
-        Past the limit it isn't kept: the next event finds it missing, and resumes the room.
+        Past the limit the one before it isn't kept, so that the last shows what is missing.
         """
-        if len(self.held) < BUFFER:
-            self.held.append(frame)
+        if len(self.held) == BUFFER:
+            self.held.pop()
+        self.held.append(frame)
 
     def release(self) -> list[EventFrame]:
         """Return what was held."""
@@ -137,7 +141,7 @@ class Track:
             self.offset = max(self.offset, answer.offset or 0)
         if answer.presence is not None:
             self.present = {user.user_id: user.connections for user in answer.presence}
-        self.awaiting, self.subscribed, self.failures = False, True, 0
+        self.awaiting, self.subscribed = False, True
         return missed
 
     def note_presence(self, kind: str, data: Any) -> None:

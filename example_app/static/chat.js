@@ -88,11 +88,18 @@ function greeted({ user_id }) {
 
 /** After a time offline, events that were missed have come by now, or must be asked for. */
 function returned({ room, recovered }) {
+  const isComplete = recovered && !state.stale.has(room);
   if (room.startsWith("user:")) {
-    notify(recovered ? "Back online. Nothing was missed." : "Back online. Loading what was missed…");
-    if (!recovered) attempt(load());
+    notify(isComplete ? "Back online. Nothing was missed." : "Back online. Loading what was missed…");
   }
-  if (room.startsWith("conversation:") && !recovered) attempt(reload(inRoom(room)));
+  if (!isComplete) catchUp(room);
+}
+
+/** Load what was missed in `room`; where that fails, after the next return. */
+async function catchUp(room) {
+  state.stale.delete(room);
+  const work = room.startsWith("user:") ? load() : reload(inRoom(room));
+  if (!(await attempt(work))) state.stale.add(room);
 }
 
 // What there is to show
@@ -324,7 +331,8 @@ $("older").addEventListener("click", async () => {
   await attempt(
     messagesOf(id, state.older).then((messages) => {
       if (state.open !== id) return;
-      $("messages").prepend(...messages.reverse().map(itemOf));
+      // They may have come with a reload meanwhile.
+      $("messages").prepend(...messages.reverse().filter(({ id }) => $(id) === null).map(itemOf));
       $("scroll").scrollTop += $("scroll").scrollHeight - height;
     }),
   );

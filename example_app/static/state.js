@@ -13,6 +13,7 @@ export function forgetEverything() {
     open: null, // conversation id
     room: null, // its room, as long as it is open
     reloads: new Set(), // of lists: what has happened since the messages were asked for
+    stale: new Set(), // rooms of which something was missed and couldn't be loaded yet
     pending: new Map(), // list item → message that is on its way
     older: null, // cursor of the page before the oldest message shown
   });

@@ -71,6 +71,8 @@ export class Client {
   #openedAt = 0;
   /** @type {Link | null} */
   #link = null;
+  /** The one opened last, be it live or not. @type {Link | null} */
+  #latest = null;
   /** The end of an attempt, or of a wait. @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #unfollowPage = () => {};
@@ -273,17 +275,19 @@ export class Client {
   #openLink(token) {
     const { WebSocket = globalThis.WebSocket } = this.#options;
     const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
-    return new Link(
+    this.#latest?.abandon();
+    return (this.#latest = new Link(
       new WebSocket(this.#url ?? "", protocols),
       token,
       (link, frame) => link === this.#link && this.#take(link, frame),
       (link, end) => link === this.#link && this.#ended(link, end),
-    );
+    ));
   }
 
   /** @param {Error} error */
   #fail(error) {
     this.#drop(false);
+    this.#latest?.abandon();
     this.#wait(null);
     this.#tell("error", this.onError, error);
   }
@@ -417,7 +421,8 @@ export class Client {
     const isGreeted = link.connectedAt !== null;
     if (frame.type === "connected" && !isGreeted) this.#greeted(link, frame.payload);
     else if (frame.type === "event" && isGreeted) this.#following.take(frame);
-    else if (frame.type === "error") this.#tell("error", this.onError, toError(frame.payload));
+    // Before the greeting it is about the token, and the end that follows tells why as well.
+    else if (frame.type === "error" && isGreeted) this.#tell("error", this.onError, toError(frame.payload));
   }
 
   /**

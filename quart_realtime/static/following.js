@@ -81,6 +81,8 @@ export class Following {
     const resumed = [];
     const missed = [];
     for (const track of [...this.#tracks.values()]) {
+      // What the app holds it may let go of; the rest is ours only by the server's will.
+      track.joined &&= track.rooms.size === 0;
       if (track.rooms.size > 0 || track.epoch !== null) {
         resumed.push(track);
         continue;
@@ -282,10 +284,25 @@ export class Following {
       this.#failedForGood(refusal);
       return;
     }
-    track.failures += 1;
-    this.#later(this.#backoff.delay(track.failures - 1), () => {
+    this.#askAgain(track, false);
+  }
+
+  /**
+   * Ask for `track` once more, and the later the more often there was reason to.
+   *
+   * @param {Track} track
+   * @param {boolean} atOnce Whether the first time needn't wait.
+   */
+  #askAgain(track, atOnce) {
+    if (Date.now() - track.calmSince >= this.#backoff.stableAfter) track.failures = 0;
+    track.calmSince = Infinity;
+    track.awaiting = true;
+    const earlier = track.failures++ - Number(atOnce);
+    const ask = () => {
       if (this.#follows(track) && this.#link !== null) this.#subscribe(this.#link, [track]);
-    });
+    };
+    if (earlier < 0) ask();
+    else this.#later(this.#backoff.delay(earlier), ask);
   }
 
   /** @param {Track} track */
@@ -313,7 +330,7 @@ export class Following {
         if (track === undefined) return;
         track.hold(frame);
         track.returning = true;
-        return this.#ask([track]);
+        return this.#askAgain(track, true);
       case Verdict.newEpoch:
         if (track === undefined) return;
         track.returning = true;

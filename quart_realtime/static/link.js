@@ -178,4 +178,12 @@ export class Link {
     this.#questions.clear();
     for (const answered of questions) answered(null, new ConnectionLost(true));
   }
+
+  /**
+   * Close a socket that has not opened by now, at the price of the browser's complaint: it opens
+   * one socket to a server at a time, and would have the next wait for this one.
+   */
+  abandon() {
+    this.#socket.close();
+  }
 }

@@ -196,30 +196,37 @@ const OUTSIDE = Object.freeze({
 export function useRoom(name, handlers = {}) {
   const client = useRealtime();
   const latest = useLatest(handlers);
-  const types = JSON.stringify(Object.keys(handlers).sort());
+  const [round, setRound] = useState(0);
   const [state, setState] = useState(OUTSIDE);
   useEffect(() => {
     if (name === null || name === undefined) return undefined;
     const room = client.subscribe(name);
-    for (const type of JSON.parse(types)) {
-      room.on(type, (data, event) => latest.current[type]?.(data, event));
-    }
     let current = true;
     /** @param {Partial<RoomState>} change */
     const set = (change) => current && setState((before) => ({ ...before, ...change }));
+    room.onEvent = (event) => {
+      const { current: own } = latest;
+      if (Object.hasOwn(own, event.type)) own[event.type](event.data, event);
+    };
     room.onPresence = (presence) => set({ presence });
     room.onRecovered = (recovered) => set({ recovered });
-    room.onEnd = (error) => set({ isReady: false, error });
     room.ready.then(
       () => set({ isReady: true, presence: room.presence }),
-      (error) => set({ isReady: false, error }),
+      () => {},
     );
+    let again = () => {};
+    room.onEnd = (error) => {
+      set({ isReady: false, error });
+      // A client that was sent away, or a room refused, may do better at the next connect.
+      again = client.listen("connect", () => setRound((before) => before + 1));
+    };
     return () => {
       current = false;
+      again();
       room.unsubscribe();
       setState(OUTSIDE);
     };
-  }, [client, name, types, latest]);
+  }, [client, name, round, latest]);
   return state;
 }
 

@@ -10,6 +10,7 @@ export class Refreshing {
   #nextId;
   #live;
   #failed;
+  #lastId = "";
 
   /**
    * @param {import("./tokens.js").Tokens} tokens
@@ -47,7 +48,8 @@ export class Refreshing {
     const token = this.#tokens.current;
     if (token === null || token === link.token) return;
     this.#tokens.postponeRefresh();
-    const id = this.#nextId();
+    link.forget(this.#lastId);
+    const id = (this.#lastId = this.#nextId());
     link.ask(id, authFrame(id, token), (payload, error) => {
       if (error instanceof ConnectionLost) return; // The next connection shows it.
       if (error === null) {

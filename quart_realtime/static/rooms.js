@@ -11,7 +11,7 @@ import { PRESENCE_JOIN, PRESENCE_LEAVE } from "./protocol.js";
  *   epoch?: string }} RealtimeEvent
  */
 
-/** How many live events may wait for a room's answer; the next finds them missing, and resumes. */
+/** How many live events may wait for a room's answer; those that don't fit are resumed. */
 const MOST_HELD = 1_000;
 
 /** What to do with an event, by its place in its room. @enum {string} */
@@ -37,8 +37,10 @@ export class Track {
   awaiting = false;
   /** Whether we were in there before, so that an answer tells of a return. */
   returning = false;
-  /** How often it failed in a row. */
+  /** How often it failed, or showed a gap, without a calm time in between. */
   failures = 0;
+  /** Since when it has been without a failure; Infinity: it hasn't. */
+  calmSince = Infinity;
   /** Live events that wait for its answer. @type {EventFrame[]} */
   held = [];
   /** @type {readonly Present[]} */
@@ -67,6 +69,7 @@ export class Track {
   loseConnection() {
     this.subscribed = this.awaiting = false;
     this.failures = 0;
+    this.calmSince = Infinity;
     this.held = [];
   }
 
@@ -95,7 +98,8 @@ export class Track {
 
   /** @param {EventFrame} frame */
   hold(frame) {
-    if (this.held.length < MOST_HELD) this.held.push(frame);
+    if (this.held.length === MOST_HELD) this.held.pop(); // The last one shows what is missing.
+    this.held.push(frame);
   }
 
   /** What was held, which is no longer. */
@@ -120,7 +124,7 @@ export class Track {
     if (presence) this.#present(presence);
     this.awaiting = false;
     this.subscribed = true;
-    this.failures = 0;
+    this.calmSince = Date.now();
     return missed;
   }
 
@@ -157,6 +161,8 @@ export class Room {
   onRecovered = null;
   /** Called with who is in the room, whenever that changes. @type {((presence: readonly Present[]) => unknown) | null} */
   onPresence = null;
+  /** Called with each event in the room. @type {((event: RealtimeEvent) => unknown) | null} */
+  onEvent = null;
   /** Called where the client no longer follows the room, though it wasn't left. @type {((error: Error) => unknown) | null} */
   onEnd = null;
   /** Whether the last return to the room missed nothing. */
@@ -224,6 +230,7 @@ export class Room {
    */
   deliver(event) {
     this.#listeners.tell(event.type, event.data, event);
+    call(this.onEvent, event);
   }
 
   /**
@@ -259,7 +266,7 @@ export class Room {
   end(error) {
     this.#refuse(error);
     this.#listeners = new Listeners();
-    this.onRecovered = this.onPresence = null;
+    this.onRecovered = this.onPresence = this.onEvent = null;
     const { onEnd } = this;
     this.onEnd = null;
     call(onEnd, error);

@@ -204,6 +204,39 @@ async def test_with_retry_it_is_sent_again_under_the_same_key(server, client):
     assert await within(asking) == "done"
 
 
+async def test_what_one_user_asked_is_not_sent_as_another(server, client, collector):
+    peer = await server.peer()
+    gone = collector()
+    client.on_disconnect(gone)
+    sent = asyncio.create_task(client.request("a", "b", retry=True))
+    await peer.next("request")
+    server.greeting["user_id"] = "somebody else"
+    await peer.cut()
+    await gone.have(1)
+    waiting = asyncio.create_task(client.request("a", "c"))
+    peer = await server.peer()
+    for asking, maybe in ((sent, True), (waiting, False)):
+        with pytest.raises(ConnectionLost) as caught:
+            await within(asking)
+        assert caught.value.maybe_processed is maybe
+    await peer.settle()
+    assert peer.sent("request") == []
+    server.replies["request"] = answer_with_payload
+    assert await within(client.request("a", "d"))
+
+
+async def test_the_next_user_of_a_client_may_ask_before_the_greeting(server, client):
+    await server.peer()
+    await client.disconnect()
+    assert client.user_id is None
+    server.greeting["user_id"] = "somebody else"
+    server.replies["request"] = answer_with_payload
+    connecting = asyncio.create_task(client.connect())
+    await asyncio.sleep(0)  # Begun, and nothing has come yet.
+    assert await within(client.request("a", "b"))
+    await within(connecting)
+
+
 async def test_each_retried_request_has_a_key_of_its_own(server, client):
     server.replies["request"] = lambda peer, frame: peer.answer(frame, frame["key"])
     keys = await within(asyncio.gather(*(client.request("a", "b", retry=True) for _ in range(9))))

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from quart_realtime.client import (
+    Backoff,
     Closed,
     ConnectionLost,
     RealtimeError,
@@ -558,6 +559,38 @@ async def test_another_user_gets_nothing_of_the_first_ones_rooms(server, make):
     assert (await peer.next("subscribe"))["payload"] == {"rooms": [place(offset=2)]}
     assert client.user_id == "8"
     assert client.rooms == ("user:8",)
+
+
+async def test_a_server_that_never_fills_a_gap_is_not_asked_ever_faster(server, make):
+    server.replies["subscribe"] = lambda peer, frame: peer.enter(
+        frame, entered(offset=0, recovered=True)
+    )
+    client = make(backoff=Backoff(base=60))
+    await within(client.connect())
+    peer = await server.peer()
+    await within(client.subscribe(ROOM))
+    for _ in range(20):
+        await peer.event("said", 9, room=ROOM, offset=9, epoch="e")
+        await peer.settle()
+    # When it was entered, for the first gap; the next gap waits for half a minute or more.
+    assert len(peer.sent("subscribe")) == 2
+
+
+async def test_a_room_that_the_server_gives_no_more_is_left_when_the_app_leaves_it(server, make):
+    server.greeting["rooms"] = [place(offset=3)]
+    client = make()
+    await within(client.connect())
+    peer = await server.peer()
+    room = await follow(client, peer, entered(offset=3))
+    server.greeting["rooms"] = []
+    await peer.cut()
+    peer = await server.peer()
+    await peer.enter(await peer.next("subscribe"), entered(offset=3))
+    leaving = asyncio.create_task(room.unsubscribe())
+    frame = await peer.next("unsubscribe")
+    assert frame["payload"] == {"rooms": [ROOM]}
+    await peer.answer(frame, {})
+    await within(leaving)
 
 
 # Presence

@@ -24,6 +24,7 @@ beforeEach(() => {
   mock.timers.reset();
   mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_800_000_000_000 });
   FakeSocket.made = [];
+  FakeSocket.complaints = [];
 });
 
 const codes = (errors) => errors.map((error) => error.code);
@@ -140,17 +141,30 @@ test("a server that sends everybody away at once isn't asked ever faster", async
   client.disconnect();
 });
 
-test("an attempt that isn't greeted in time is given up, and its socket closed once it opens", async () => {
+test("an attempt that isn't greeted in time is given up, so that the next doesn't wait for it", async () => {
   const { client, of } = makeClient();
   client.connect();
   await settled();
   const first = FakeSocket.last;
   await pass(10_000);
   assert.deepEqual(codes(of("error")), ["timeout"]);
+  assert.equal(first.readyState, 2);
   await pass(1_000);
   assert.notEqual(FakeSocket.last, first);
-  first.open();
-  assert.equal(first.closedWith, 1000);
+  client.disconnect();
+});
+
+test("who connects again doesn't wait for a socket that was given up while it opened", async () => {
+  const { client } = makeClient();
+  client.connect();
+  await settled();
+  const first = FakeSocket.last;
+  client.disconnect();
+  assert.equal(first.readyState, 0);
+  client.connect();
+  await settled();
+  assert.equal(first.readyState, 2);
+  client.disconnect();
 });
 
 test("disconnect ends it in every state, and leaves no socket or timer behind", async () => {
@@ -169,6 +183,7 @@ test("disconnect ends it in every state, and leaves no socket or timer behind", 
     const last = FakeSocket.last;
     if (last?.readyState === 0) last.open();
     assert.notEqual(last?.readyState, 1, name);
+    assert.deepEqual(FakeSocket.complaints, [], name);
     await pass(120_000);
     assert.equal(FakeSocket.made.length, length, name);
     assert.equal(client.state, "disconnected");
@@ -373,9 +388,12 @@ test("a single token that is refused is final", async () => {
   const { client, of } = makeClient("stale");
   const outcome = assert.rejects(client.connect(), UnauthorizedError);
   await settled();
+  FakeSocket.last.open();
+  FakeSocket.last.say({ type: "error", id: null, payload: { code: "unauthorized", message: "expired" } });
   FakeSocket.last.end(4001, "expired");
   await outcome;
   assert.equal(client.state, "disconnected");
+  assert.deepEqual(codes(of("error")), ["unauthorized"]); // Once, however often the server says it.
   assert.deepEqual(of("disconnect"), [{ code: 4001, reason: "expired", reconnecting: false }]);
 });
 
@@ -424,6 +442,18 @@ test("a refresh that fails is tried again", async () => {
   await passWith(socket, 63_000);
   assert.equal(calls, 3);
   assert.equal(socket.asked("auth").payload.token, "token-3");
+  client.disconnect();
+});
+
+test("an answer about a token that isn't the latest shown any longer comes too late", async () => {
+  let calls = 0;
+  const { client, socket, of } = await connected(() => `token-${++calls}`, { expires_at: Date.now() / 1000 + 60 });
+  await passWith(socket, 49_000);
+  const first = socket.asked("auth");
+  await passWith(socket, 11_000);
+  assert.notEqual(socket.asked("auth"), first);
+  socket.refuse("unauthorized", first);
+  assert.deepEqual(of("error"), []);
   client.disconnect();
 });
 

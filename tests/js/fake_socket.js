@@ -5,6 +5,8 @@ import { createWebSocketClient } from "../../quart_realtime/static/index.js";
 export class FakeSocket {
   /** All that were made, the newest last. */
   static made = [];
+  /** What a browser would write to its console. */
+  static complaints = [];
 
   static get last() {
     return FakeSocket.made.at(-1);
@@ -34,7 +36,7 @@ export class FakeSocket {
   }
 
   close(code) {
-    if (this.readyState === 0) throw new Error("closed before it has opened");
+    if (this.readyState === 0) FakeSocket.complaints.push("closed before it has opened");
     this.readyState = 2;
     this.closedWith ??= code;
   }

@@ -10,7 +10,7 @@ const { RealtimeProvider: OnServer } = await import("../../quart_realtime/static
 globalThis.navigator ??= window.navigator;
 Object.assign(globalThis, { window, document: window.document, IS_REACT_ACT_ENVIRONMENT: true });
 
-const { StrictMode, act, createElement: h } = await import("react");
+const { StrictMode, act, createElement: h, useState } = await import("react");
 const { createRoot } = await import("react-dom/client");
 const { RealtimeProvider, useConnectionState, useEvent, usePresence, useRealtime, useRequest, useRoom } =
   await import("../../quart_realtime/static/react.js");
@@ -198,6 +198,43 @@ test("a room that is refused says why", async () => {
   const error = { code: "forbidden", message: "no" };
   await page.happens(() => page.socket().answer({ rooms: [{ room: "secret", error }] }));
   assert.equal(page.text(), "false forbidden");
+  await page.close();
+});
+
+test("a room is followed again when the client, sent away for good, connects anew", async () => {
+  const page = await show(() => `${useRoom("hall").isReady}`, { strict: false });
+  const enter = () => page.socket().answer({ rooms: [{ room: "hall", epoch: "e1", offset: 0 }] });
+  await page.happens(() => page.socket().greet());
+  await page.happens(enter);
+  assert.equal(page.text(), "true");
+  await page.happens(() => page.socket().end(4502, "sent away"));
+  assert.equal(page.text(), "false");
+  await page.happens(() => void page.client.connect());
+  await page.happens(() => page.socket().greet());
+  await page.happens(enter);
+  assert.equal(page.text(), "true");
+  await page.close();
+});
+
+test("other handlers of a room don't leave it", async () => {
+  const heard = [];
+  let more = () => {};
+  function Hall() {
+    const [types, setTypes] = useState(["said"]);
+    more = () => setTypes(["said", "sung"]);
+    useRoom("hall", Object.fromEntries(types.map((type) => [type, (data) => heard.push([type, data])])));
+    return null;
+  }
+  const page = await show(Hall, { strict: false });
+  const rooms = [{ room: "hall", epoch: "e1", offset: 0 }];
+  await page.happens(() => page.socket().greet());
+  await page.happens(() => page.socket().answer({ rooms }));
+  await page.happens(() => page.socket().event("sung", 1, { room: "hall" }));
+  await page.happens(more);
+  await page.happens(() => page.socket().event("sung", 2, { room: "hall" }));
+  await page.happens(() => page.socket().event("constructor", 3, { room: "hall" }));
+  assert.deepEqual(heard, [["sung", 2]]);
+  assert.deepEqual(page.socket().sent.map(({ type }) => type), ["subscribe"]);
   await page.close();
 });
 

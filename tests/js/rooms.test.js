@@ -112,6 +112,51 @@ test("doubled events are dropped, and a gap is filled before what follows it", a
   client.disconnect();
 });
 
+test("a server that never fills a gap isn't asked ever faster", async () => {
+  const { client, socket } = await inHall();
+  const asked = () => socket.sent.filter(({ type }) => type === "subscribe").length;
+  let answered = asked();
+  for (let round = 0; round < 600; round++) {
+    socket.event("said", 9, numbered(9));
+    if (asked() > answered) enter(socket, { recovered: true });
+    answered += Number(asked() > answered);
+    await pass(100);
+    socket.say({ type: "ping" });
+  }
+  assert.ok(asked() > 2 && asked() < 12, `${asked()}`);
+  client.disconnect();
+});
+
+test("of more live events than can wait for an answer, none is missed", async () => {
+  const { client, socket, heard } = await inHall();
+  socket.event("said", 2, numbered(2));
+  for (let offset = 3; offset <= 1_500; offset++) socket.event("said", offset, numbered(offset));
+  const first = socket.asked("subscribe");
+  socket.answer({ rooms: [{ room: "hall", epoch: "e1", offset: 2, recovered: true, events: missed(1, 2) }] }, first);
+  await pass(1_000);
+  const again = socket.asked("subscribe");
+  assert.notEqual(again, first);
+  const { offset } = again.payload.rooms[0];
+  const rest = Array.from({ length: 1_500 - offset }, (_, index) => offset + 1 + index);
+  socket.answer({ rooms: [{ room: "hall", epoch: "e1", offset: 1_500, recovered: true, events: missed(...rest) }] }, again);
+  const numbers = heard.filter((told) => typeof told === "number");
+  assert.deepEqual(numbers, Array.from({ length: 1_500 }, (_, index) => index + 1));
+  client.disconnect();
+});
+
+test("a room that the server doesn't put us in again is left when the app leaves it", async () => {
+  const { client, socket } = await connected("good", { rooms: [{ room: "hall", epoch: "e1", offset: 3 }] });
+  const room = client.subscribe("hall");
+  enter(socket);
+  socket.end(1006);
+  const next = await comeBack();
+  enter(next);
+  room.unsubscribe();
+  assert.deepEqual(next.asked("unsubscribe").payload, { rooms: ["hall"] });
+  assert.deepEqual(client.rooms, []);
+  client.disconnect();
+});
+
 test("a new epoch is told as not recovered", async () => {
   const { client, socket, room, heard } = await inHall();
   socket.event("said", 1, numbered(1));
