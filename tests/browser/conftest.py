@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from ..e2e.server import Server
-from .proxy import Proxy, proxy_to
+from ..proxy import Proxy, proxying
 
 SECONDS = 1_000
 BOUND = 15 * SECONDS
@@ -49,7 +49,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    async with proxy_to(server.port) as proxy:
+    async with proxying(server.port) as proxy:
         yield proxy
 
 

@@ -1,8 +1,7 @@
-"""A real hypercorn in a process of its own, and a TCP proxy that cuts connections."""
+"""A real server in a process of its own, Hypercorn in most tests."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -10,8 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,71 +134,3 @@ def serving(app: str, **settings: Any) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
-
-
-class Proxy:
-    """Passes TCP connections on to a port, and cuts them when the test says so."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self._open: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._flows = asyncio.Event()
-        self._flows.set()
-        self.port = 0
-
-    def cut(self) -> None:
-        """Reset all connections, as when a cable is pulled."""
-        for writer in self._open:
-            writer.transport.abort()
-
-    def hold(self) -> None:
-        """Keep all connections open, and pass nothing on any more, as when a peer vanishes."""
-        self._flows.clear()
-
-    def flow(self) -> None:
-        """Pass on again."""
-        self._flows.set()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        pair = {writer, back}
-        self._open |= pair
-        for source, sink in ((reader, back), (there, writer)):
-            pump = asyncio.create_task(self._pump(source, sink, pair))
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
-
-    async def _pump(
-        self,
-        source: asyncio.StreamReader,
-        sink: asyncio.StreamWriter,
-        pair: set[asyncio.StreamWriter],
-    ) -> None:
-        with suppress(OSError):
-            while data := await source.read(65_536):
-                await self._flows.wait()
-                sink.write(data)
-                await sink.drain()
-        for writer in pair:
-            writer.close()
-        self._open -= pair
-
-
-@asynccontextmanager
-async def proxying(target: int) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of a local port."""
-    proxy = Proxy(target)
-    server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
-        yield proxy
-    finally:
-        server.close()
-        proxy.cut()
-        proxy.flow()
-        await asyncio.gather(*proxy._pumps)

@@ -18,8 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
+from ..proxy import proxying
 from .conftest import APP
-from .server import Server, proxying, serving
+from .server import Server, serving
 
 Token = Callable[..., str]
 

@@ -14,9 +14,10 @@ import pytest
 from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
+from ..proxy import proxying
 from .conftest import APP, make_token
 from .raw_socket import BOUND, PING, PONG, RawSocket, frame, raw_socket, text
-from .server import Server, memory_flat, proxying, serving
+from .server import Server, memory_flat, serving
 from .test_core import Token, post
 
 MIB = 1_048_576
@@ -150,12 +151,12 @@ async def test_a_client_that_read_nothing_for_a_while_returns_and_misses_nothing
             async with connect(url, token=token("ana"), backoff=backoff) as ana:
                 room = await ana.subscribe("numbers:away")
                 room.on("number", hear)
-                proxy.hold()
+                proxy.swallow()
                 for first in range(0, EVENTS, 1000):
                     path = f"/numbers/away/{first}/{first + 1000}"
                     assert await post(server.url + path, token("eva")) == 204
                 proxy.cut()
-                proxy.flow()
+                proxy.pass_on()
                 await asyncio.wait_for(all_heard.wait(), BOUND)
                 assert room.recovered
     assert heard == list(range(EVENTS))
@@ -246,7 +247,7 @@ async def vanish(token: Token) -> float:
             await ana.send(text({"type": "pong"}))
             await ana.send(text({"type": "ping", "id": "last"}))
             assert await ana.message() == {"type": "pong", "id": "last"}
-            proxy.hold()
+            proxy.swallow()
             start = loop.time()
             await asyncio.wait_for(left.wait(), 60)
             return loop.time() - start

@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
+from ..proxy import proxying
 from .conftest import APP
-from .server import Server, proxying, serving
+from .server import Server, serving
 from .test_core import Token, ask, opened, post, read
 
 CLOSING = {"code": "restart", "reconnect": True, "retry_after_ms": 5000}
@@ -164,7 +165,7 @@ async def test_clients_come_back_to_the_next_server_by_themselves(token: Token) 
                 assert await ended(first) == 0
                 second = Server(APP)
                 try:
-                    proxy.target = second.port
+                    proxy.target(second.port)
                     # The second server knows nothing of the first's events, and says so.
                     assert await asyncio.wait_for(recoveries.get(), 20) is False
                     assert client.connection_id != before
