@@ -10,6 +10,11 @@ from typing import Any
 from .client_link import Link
 from .client_types import Closed, ConnectionLost, QueueFull
 
+BATCH = 50
+PAUSE = 1.0
+"""How many of those that waited go out at once, and after how many seconds the next: servers
+count messages."""
+
 
 class Requests:
     """Sends requests on the present connection, or the next one if there is none.
@@ -26,6 +31,8 @@ class Requests:
         self._messages = 0
         self._bytes = 0
         self._link: Link | None = None
+        self._door = asyncio.Lock()
+        self._gone_out = 0
         self._hopeless = True
         self._final: Closed | None = None
         self._logins = 0
@@ -40,6 +47,7 @@ class Requests:
     def opened(self, link: Link) -> None:
         """Send what waits, and all that follows, on *link*."""
         self._link = link
+        self._gone_out = 0
         self._settled.set()
 
     def lost(self) -> None:
@@ -90,10 +98,10 @@ class Requests:
         sent = False
         login = self._logins
         while True:
-            if self._link is None:
+            if self._link is None or self._messages > 0:
                 # What was sent once isn't refused later.
                 with self._place(len(text.encode()), force=sent):
-                    await self.link()
+                    await self._turn()
             link = await self.link()
             if login != self._logins:
                 raise ConnectionLost(maybe_processed=sent)
@@ -103,6 +111,16 @@ class Requests:
             except ConnectionLost:
                 if not retry:
                     raise
+
+    async def _turn(self) -> None:
+        """Wait for a connection, and on it for those who waited before."""
+        async with self._door:  # Whoever comes first goes first.
+            await self.link()
+            if self._gone_out == BATCH:
+                await asyncio.sleep(PAUSE)
+                self._gone_out = 0
+                await self.link()
+            self._gone_out += 1
 
     @contextmanager
     def _place(self, size: int, *, force: bool) -> Iterator[None]:

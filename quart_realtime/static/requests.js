@@ -11,6 +11,9 @@ import { after } from "./timing.js";
 
 /** For how long the server surely remembers a key, in milliseconds; it says two minutes. */
 const REMEMBERED = 110_000;
+/** How many of those that waited go out at once, and how long the next wait: servers count messages. */
+const BATCH = 50;
+const PAUSE = 1_000;
 
 export class Requests {
   /** How many bytes the server takes in one message. */
@@ -19,6 +22,10 @@ export class Requests {
   #pending = new Map();
   /** @type {import("./link.js").Link | null} */
   #link = null;
+  /** Which of them still wait for their turn. @type {Set<Pending>} */
+  #waiting = new Set();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #pause;
   #hopeless = true;
   #mostMessages;
   #mostSize;
@@ -44,17 +51,31 @@ export class Requests {
    */
   opened(link) {
     this.#link = link;
-    for (const pending of this.#pending.values()) this.#send(pending);
+    this.#waiting = new Set(this.#pending.values());
+    this.#sendBatch();
+  }
+
+  #sendBatch() {
+    let room = BATCH;
+    for (const pending of this.#waiting) {
+      if (room-- === 0) {
+        this.#pause = setTimeout(() => this.#sendBatch(), PAUSE);
+        return;
+      }
+      this.#waiting.delete(pending);
+      this.#send(pending);
+    }
   }
 
   /** Let what follows wait for the next connection. */
   lost() {
     this.#link = null;
+    clearTimeout(this.#pause);
   }
 
   /** Refuse what waits and all that follows. */
   end() {
-    this.#link = null;
+    this.lost();
     this.#hopeless = true;
     this.refuse();
   }
@@ -92,13 +113,15 @@ export class Requests {
       const settle = (payload, error) => {
         clearTimeout(timer);
         this.#pending.delete(id);
+        this.#waiting.delete(pending);
         if (error === null) resolve(payload);
         else reject(error);
       };
       /** @type {Pending} */
       const pending = { id, text, retry, sentAt: null, settle };
       this.#pending.set(id, pending);
-      this.#send(pending);
+      if (this.#waiting.size > 0) this.#waiting.add(pending);
+      else this.#send(pending);
     });
   }
 

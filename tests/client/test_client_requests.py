@@ -163,6 +163,24 @@ async def test_the_queue_takes_no_more_bytes_than_it_may(server, make):
     await within(asyncio.gather(connecting, small))
 
 
+async def test_what_waited_goes_out_in_batches_and_what_follows_it_behind(
+    server, make, monkeypatch
+):
+    monkeypatch.setattr("quart_realtime.client_requests.PAUSE", 0.2)
+    server.replies["request"] = answer_with_payload
+    client = make()
+    connecting = asyncio.create_task(client.connect())
+    await asyncio.sleep(0)  # Begun, and nothing has come yet.
+    asking = [asyncio.create_task(client.request("a", "b", number=number)) for number in range(60)]
+    peer = await server.peer()
+    await within(asking[49])
+    assert len(peer.sent("request")) == 50
+    asking.append(asyncio.create_task(client.request("a", "b", number=60)))
+    await within(asyncio.gather(connecting, *asking))
+    numbers = [frame["payload"]["number"] for frame in peer.sent("request")]
+    assert numbers == list(range(61))
+
+
 async def test_the_time_in_the_queue_counts(server, make):
     server.on_open = gate = Gate()
     client = make()

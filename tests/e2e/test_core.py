@@ -362,6 +362,25 @@ async def test_a_request_that_is_sent_again_after_a_drop_has_run_once(
             assert await client.request("slow", "run", name="paid", seconds=0) == 2
 
 
+async def test_a_full_queue_is_answered_whole_within_the_servers_rate(
+    server: Server, token: Token
+) -> None:
+    async with proxying(server.port) as proxy:
+        proxy.go_away()
+        backoff = Backoff(base=0.01, ceiling=0.02)
+        client = connect(f"ws://127.0.0.1:{proxy.port}/ws", token=token("ana"), backoff=backoff)
+        connecting = asyncio.create_task(client.connect())
+        await asyncio.sleep(0)  # Begun, and refused again and again.
+        asking = [client.request("who", "native", number=str(number)) for number in range(100)]
+        answers = asyncio.gather(*asking)
+        await asyncio.sleep(0)
+        proxy.come_back()
+        async with asyncio.timeout(20):
+            await connecting
+            assert [answer["number"] for answer in await answers] == list(map(str, range(100)))
+        await client.disconnect()
+
+
 async def test_who_is_silent_is_closed_and_who_answers_pings_is_not(token: Token) -> None:
     with serving(APP, PING_INTERVAL=0.2, IDLE_TIMEOUT=1) as server:
         async with (

@@ -480,6 +480,21 @@ test("what is asked before the connection waits for it, in order", async () => {
   assert.deepEqual(await Promise.all(answers), [{ of: "a" }, { of: "b" }]);
 });
 
+test("what waited goes out fifty a second, and what follows it behind", async () => {
+  const { client } = makeClient();
+  client.connect();
+  for (let number = 0; number < 60; number++) client.send("a", "get", { number }).catch(() => {});
+  await settled();
+  const socket = FakeSocket.last.greet();
+  client.send("a", "get", { number: 60 }).catch(() => {});
+  assert.equal(socket.sent.length, 50);
+  await pass(1_000);
+  assert.deepEqual(socket.sent.map(({ payload }) => payload.number), Array.from({ length: 61 }, (_, n) => n));
+  client.send("a", "get", { number: 61 }).catch(() => {});
+  assert.equal(socket.sent.length, 62);
+  client.disconnect();
+});
+
 test("offline at most a hundred messages and 256 KiB wait", async () => {
   const { client } = makeClient();
   client.connect();

@@ -1,3 +1,0 @@
-from ..proxy import Proxy, proxying
-
-__all__ = ["Proxy", "proxying"]
