@@ -96,7 +96,8 @@ export function useConnectionState() {
   return useSyncExternalStore(
     subscribe,
     () => client.state,
-    () => /** @type {import("./types.js").ConnectionState} */ ("disconnected"),
+    // What is rendered on a server is about to connect in the browser.
+    () => /** @type {import("./types.js").ConnectionState} */ ("connecting"),
   );
 }
 
@@ -134,8 +135,12 @@ export function useEvent(type, handler) {
 /** @type {Answer} */
 const NOTHING = Object.freeze({ data: undefined, error: null, isLoading: true });
 
+/** The errors of a request that may do better on the next connection. */
+const PASSING = ["connection_lost", "timeout", "queue_full"];
+
 /**
- * Ask for something, when mounted and whenever what is asked changes.
+ * Ask for something, when mounted and whenever what is asked changes; and once more at the next
+ * connect, where there was no connection to be answered on.
  *
  * @template [T=any]
  * @param {string} resource
@@ -151,22 +156,30 @@ export function useRequest(resource, action, payload = {}, options = {}) {
   const { enabled = true } = options;
   const asked = JSON.stringify(payload);
   const [round, setRound] = useState(0);
+  const reload = useCallback(() => setRound((before) => before + 1), []);
   const [answer, setAnswer] = useState(/** @type {Answer & { of: AnyClient }} */ ({ ...NOTHING, of: client }));
   useEffect(() => {
     if (!enabled) return undefined;
     let current = true;
     // Another client may be another user's.
     setAnswer((before) => ({ ...(before.of === client ? before : NOTHING), of: client, isLoading: true }));
+    let again = () => {};
+    /** @param {any} error */
+    const failed = (error) => {
+      if (!current) return;
+      setAnswer(({ data }) => ({ data, error, isLoading: false, of: client }));
+      if (PASSING.includes(error.code)) again = client.listen("connect", reload);
+    };
     const { timeout, retry } = latest.current;
     client.send(resource, action, JSON.parse(asked), { timeout, retry }).then(
       (data) => current && setAnswer({ data, error: null, isLoading: false, of: client }),
-      (error) => current && setAnswer(({ data }) => ({ data, error, isLoading: false, of: client })),
+      failed,
     );
     return () => {
       current = false;
+      again();
     };
-  }, [client, resource, action, asked, enabled, round, latest]);
-  const reload = useCallback(() => setRound((before) => before + 1), []);
+  }, [client, resource, action, asked, enabled, round, reload, latest]);
   const { data, error, isLoading } = answer.of === client ? answer : NOTHING;
   return { data, error, isLoading: enabled && isLoading, reload };
 }
@@ -190,12 +203,14 @@ const OUTSIDE = Object.freeze({
  * @param {string | null | undefined} name None to follow no room.
  * @param {Record<string, Handler>} [handlers] Called with the room's events, by their type; may be
  *   others at each render.
+ * @param {{ onRecovered?: (recovered: boolean) => unknown }} [options] `onRecovered` is called
+ *   after each return to the room; with false where what is shown has to be loaded again.
  * @returns {RoomState} Whether we are in, whether the last return missed nothing, why we were
  *   refused, and who is there.
  */
-export function useRoom(name, handlers = {}) {
+export function useRoom(name, handlers = {}, options = {}) {
   const client = useRealtime();
-  const latest = useLatest(handlers);
+  const latest = useLatest({ handlers, options });
   const [round, setRound] = useState(0);
   const [state, setState] = useState(OUTSIDE);
   useEffect(() => {
@@ -205,11 +220,14 @@ export function useRoom(name, handlers = {}) {
     /** @param {Partial<RoomState>} change */
     const set = (change) => current && setState((before) => ({ ...before, ...change }));
     room.onEvent = (event) => {
-      const { current: own } = latest;
+      const own = latest.current.handlers;
       if (Object.hasOwn(own, event.type)) own[event.type](event.data, event);
     };
     room.onPresence = (presence) => set({ presence });
-    room.onRecovered = (recovered) => set({ recovered });
+    room.onRecovered = (recovered) => {
+      set({ recovered });
+      latest.current.options.onRecovered?.(recovered);
+    };
     room.ready.then(
       () => set({ isReady: true, presence: room.presence }),
       () => {},

@@ -91,7 +91,7 @@ test("a server renders it without a socket, a timer or a complaint", () => {
   const { client } = makeClient();
   const element = h(OnServer, { token: "good" }, h("p", null, "hello"));
   assert.equal(renderToString(element), "<p>hello</p>");
-  assert.equal(renderToString(h(RealtimeProvider, { client }, h(State))), "<p>disconnected</p>");
+  assert.equal(renderToString(h(RealtimeProvider, { client }, h(State))), "<p>connecting</p>");
   assert.equal(FakeSocket.made.length, 0);
   assert.deepEqual(complaints, []);
 });
@@ -159,6 +159,43 @@ test("a request that isn't enabled isn't asked", async () => {
   await page.happens(() => page.socket().greet());
   assert.equal(page.text(), "false");
   assert.deepEqual(page.socket().sent, []);
+  await page.close();
+});
+
+test("what there was no connection for is asked again at the next connect, and only then", async () => {
+  function Users() {
+    const { data, error } = useRequest("users", "get", {}, { timeout: 5_000 });
+    return `${data?.count} ${error?.code}`;
+  }
+  const page = await show(Users, { strict: false });
+  await page.happens(() => mock.timers.tick(5_000));
+  assert.equal(page.text(), "undefined timeout");
+  await page.happens(() => page.socket().greet());
+  await page.happens(() => page.socket().answer({ count: 3 }));
+  assert.equal(page.text(), "3 undefined");
+  await page.happens(() => page.socket().end(1006));
+  await page.happens(() => mock.timers.tick(1_000));
+  await page.happens(() => page.socket().greet());
+  assert.deepEqual(page.socket().sent, []);
+  await page.close();
+});
+
+test("each return to a room is told, also where the last was like it", async () => {
+  const told = [];
+  function InHall() {
+    useRoom("hall", {}, { onRecovered: (recovered) => told.push(recovered) });
+    return null;
+  }
+  const page = await show(InHall, { strict: false });
+  await page.happens(() => page.socket().greet());
+  for (const epoch of ["e1", "e2", "e3"]) {
+    const rooms = [{ room: "hall", epoch, offset: 0, recovered: false, events: [] }];
+    await page.happens(() => page.socket().answer({ rooms }, page.socket().asked("subscribe")));
+    await page.happens(() => page.socket().end(1006));
+    await page.happens(() => mock.timers.tick(1_000));
+    await page.happens(() => page.socket().greet());
+  }
+  assert.deepEqual(told, [false, false]);
   await page.close();
 });
 
