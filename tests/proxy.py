@@ -15,22 +15,19 @@ class Proxy:
 
     Attributes:
         port: Where it listens, on the loopback address.
+        target: The port that new connections are passed on to.
         refusing: Whether new connections are cut at once.
         arrivals: When connections came, by the clock of the event loop.
     """
 
     def __init__(self, port: int) -> None:
         self.port = 0
+        self.target = port
         self.refusing = False
         self.arrivals: list[float] = []
-        self._target = port
         self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
         self._swallowing = False
         self._serving: set[asyncio.Task[None]] = set()
-
-    def target(self, port: int) -> None:
-        """Pass new connections on to another port."""
-        self._target = port
 
     def go_away(self) -> None:
         """Cut all connections, and refuse new ones."""
@@ -80,7 +77,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return

@@ -1,34 +1,71 @@
-/** Who is logged in, in this tab. */
+/**
+ * Who is logged in, in this tab: the tokens, and how to get and renew them over REST.
+ * Each tab has a login of its own, so that two people can chat in one browser.
+ */
 
 import { UnauthorizedError } from "quart-realtime";
 
-const KEY = "chat.react";
+const KEY = "chat.tokens";
 
 async function post(path, { body, token } = {}) {
-  const headers = { "Content-Type": "application/json" };
+  const headers = {};
+  if (body) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch(path, { method: "POST", headers, body: body && JSON.stringify(body) });
-  const answer = await response.json();
+  const answer = response.status === 204 ? null : await response.json();
   if (response.status === 401) throw new UnauthorizedError(answer.message);
   if (!response.ok) throw new Error(answer.message);
   return answer;
 }
 
-export const tokens = () => JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+export class Session {
+  #tokens;
 
-export async function logIn(username, password) {
-  const fresh = await post("/auth/login", { body: { username, password } });
-  sessionStorage.setItem(KEY, JSON.stringify(fresh));
-}
+  constructor(tokens) {
+    this.#tokens = tokens;
+  }
 
-export const logOut = () => sessionStorage.removeItem(KEY);
+  /** The session that this tab had before it was reloaded, or null. */
+  static resume() {
+    const tokens = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+    return tokens && new Session(tokens);
+  }
 
-/** The token to connect with, or for any other reason a fresh one. */
-export async function getToken(reason) {
-  const before = tokens();
-  if (before === null) throw new UnauthorizedError("log in first");
-  if (reason === "connect") return before.access_token;
-  const fresh = { ...before, ...(await post("/auth/refresh", { token: before.refresh_token })) };
-  sessionStorage.setItem(KEY, JSON.stringify(fresh));
-  return fresh.access_token;
+  static async logIn(username, password) {
+    const session = new Session(null);
+    session.#keep(await post("/auth/login", { body: { username, password } }));
+    return session;
+  }
+
+  #keep(tokens) {
+    this.#tokens = tokens;
+    sessionStorage.setItem(KEY, JSON.stringify(tokens));
+  }
+
+  /**
+   * The token to connect with, or for any other reason a fresh one.
+   * Throws an UnauthorizedError when only a new login will help.
+   */
+  getToken = async (reason) => {
+    this.#check();
+    if (reason !== "connect") {
+      const fresh = await post("/auth/refresh", { token: this.#tokens.refresh_token });
+      this.#check(); // Meanwhile somebody may have logged out.
+      this.#keep({ ...this.#tokens, ...fresh });
+    }
+    return this.#tokens.access_token;
+  };
+
+  #check() {
+    if (this.#tokens === null) throw new UnauthorizedError("logged out");
+  }
+
+  /** Log out, here at once and on the server as soon as it hears of it. */
+  end() {
+    if (this.#tokens === null) return;
+    const { access_token: token, refresh_token } = this.#tokens;
+    this.#tokens = null;
+    sessionStorage.removeItem(KEY);
+    post("/auth/logout", { token, body: { refresh_token } }).catch(() => {}); // They expire anyhow.
+  }
 }

@@ -9,7 +9,8 @@ const SERVED = /^(https?:.*)\/client\/url\.js$/;
  * @param {string} [url] If left out, where these files came from, or `/ws`.
  */
 export function websocketUrl(url) {
-  const served = SERVED.exec(new URL(import.meta.url).href)?.[1];
+  // A bundle for a classic script has no `import.meta.url`.
+  const served = SERVED.exec(import.meta.url ?? "")?.[1];
   const base = globalThis.location?.href;
   if (base === undefined && !/^\w+:/.test(url ?? "")) return null;
   const parsed = new URL(url ?? served ?? "/ws", base);

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from ..e2e.server import Server
 from ..proxy import Proxy, proxying
+from .engines import CHROMIUM_OPTIONS, chromium_path
+from .lab import Author
 
+SECRET = "a secret for tests only, 32 bytes"
 SECONDS = 1_000
 BOUND = 15 * SECONDS
 """How many milliseconds anything may take before a test fails."""
@@ -20,37 +24,49 @@ BOUND = 15 * SECONDS
 expect.set_options(timeout=BOUND)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Return the path of the system's Chromium."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if (path := shutil.which(name)) is not None:
-            return path
-    pytest.fail("there is no Chromium: apt-get install chromium, or your system's like")
-
-
-@pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Have one browser for all tests of a module, which therefore share an event loop."""
     async with async_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-background-networking"]
-        yield await playwright.chromium.launch(executable_path=chromium, args=arguments)
+        path = chromium_path()
+        yield await playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
+
+
+def set_environment(environment: pytest.MonkeyPatch, directory: Path) -> None:
+    """Set what the servers of a test are to share."""
+    settings = {
+        "DATABASE_URL": f"sqlite:///{directory / 'chat.sqlite'}",
+        "JWT_SECRET_KEY": SECRET,
+        "QUART_REALTIME_MAX_CONNECTIONS_PER_USER": "100",
+        "QUART_REALTIME_PING_INTERVAL": "1",
+        "QUART_REALTIME_RETRY_AFTER": "1",
+    }
+    for name, value in settings.items():
+        environment.setenv(name, value)
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'chat.sqlite'}")
-    monkeypatch.setenv("JWT_SECRET_KEY", "a secret for tests only, 32 bytes")
-    monkeypatch.setenv("QUART_REALTIME_PING_INTERVAL", "1")
-    monkeypatch.setenv("QUART_REALTIME_RETRY_AFTER", "1")
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    set_environment(monkeypatch, tmp_path)
+    return monkeypatch
+
+
+@pytest.fixture
+def server(environment: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server("example_app:create_app()")
     yield server
     server.stop()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def proxy(server: Server) -> AsyncIterator[Proxy]:
     async with proxying(server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def luis(server: Server) -> Author:
+    return Author(server.url, "luis")
 
 
 async def serve(file: Path, route: Route) -> None:
@@ -94,11 +110,20 @@ class Windows:
         return page
 
 
-@pytest.fixture
-async def windows(browser: Browser, proxy: Proxy) -> AsyncIterator[Windows]:
-    windows = Windows(browser, proxy.port)
+@asynccontextmanager
+async def windows_on(browser: Browser, port: int) -> AsyncIterator[Windows]:
+    """Have windows, and see at the end that nothing went wrong in them."""
+    windows = Windows(browser, port)
     yield windows
+    for context in browser.contexts:
+        await context.close()
     assert windows.problems == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def windows(browser: Browser, proxy: Proxy) -> AsyncIterator[Windows]:
+    async with windows_on(browser, proxy.port) as windows:
+        yield windows
 
 
 async def connected(page: Page) -> None:

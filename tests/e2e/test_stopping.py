@@ -165,7 +165,7 @@ async def test_clients_come_back_to_the_next_server_by_themselves(token: Token) 
                 assert await ended(first) == 0
                 second = Server(APP)
                 try:
-                    proxy.target(second.port)
+                    proxy.target = second.port
                     # The second server knows nothing of the first's events, and says so.
                     assert await asyncio.wait_for(recoveries.get(), 20) is False
                     assert client.connection_id != before
