@@ -8,6 +8,7 @@ import { usePeople } from "./people.jsx";
 import { inRoom, roomOf } from "./realtime.js";
 
 const PAGE = 50;
+const timeOf = ({ timestamp }) => Date.parse(timestamp);
 const TYPING_SHOWN = 4_000;
 
 export const isNarrow = () => matchMedia("(max-width: 44rem)").matches;
@@ -95,8 +96,10 @@ export function useMessages(conversation_id) {
   const onRecovered = (recovered) => recovered || reload();
   const { error: refusal } = useRoom(roomOf(conversation_id), events, { onRecovered });
 
+  // After a return, the answer to an own one may come before what was missed.
+  const messages = [...items.values()].sort((one, other) => timeOf(one) - timeOf(other));
   return {
-    messages: [...items.values()],
+    messages,
     error: refusal ?? error,
     isLoaded,
     hasEarlier: Boolean(cursor),

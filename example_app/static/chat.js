@@ -2,7 +2,7 @@
 
 import { $, ask, el } from "./dom.js";
 import { createWebSocketClient } from "../ws/client/index.js";
-import { messageItem, pendingItem, submitOnEnter } from "./messages.js";
+import { messageItem, pendingItem, submitOnEnter, timeOf } from "./messages.js";
 import { getToken, isLoggedIn, logIn, logOut } from "./session.js";
 import { forgetEverything, nameOf, state } from "./state.js";
 import {
@@ -191,7 +191,9 @@ function change(apply) {
 function showNew(message) {
   if (message.conversation_id !== state.open || $(message.id) !== null) return;
   const follow = isAtBottom() || message.sender_id === state.me;
-  $("messages").append(itemOf(message));
+  // After a return, the answer to an own one may come before what was missed.
+  const later = [...$("messages").children].find((item) => timeOf(item) > new Date(message.timestamp));
+  $("messages").insertBefore(itemOf(message), later ?? null);
   if (follow) scrollDown();
 }
 

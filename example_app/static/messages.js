@@ -15,6 +15,9 @@ function when(timestamp) {
   );
 }
 
+/** When what a list item shows was said; NaN of one on its way. */
+export const timeOf = (item) => Date.parse(item.querySelector("time")?.dateTime);
+
 /** Make the list item of `message`; `edit(content)` and `remove()` do what the buttons say. */
 export function messageItem(message, { name, own, edit, remove }) {
   const text = el("p", { className: "content" }, message.content);

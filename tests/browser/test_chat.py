@@ -235,11 +235,11 @@ async def test_a_server_that_is_replaced_is_come_back_to(
         await asyncio.to_thread(again.stop)
 
 
-LISTS_COME_LATE = """
+LATE = """
 const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
 Object.defineProperty(WebSocket.prototype, "onmessage", {
   set(handler) {
-    const late = (event) => /"response".*"messages":\\[/.test(event.data);
+    const late = (event) => /"response".*"%s":\\[/.test(event.data);
     set.call(this, handler && ((event) => {
       if (late(event)) document.documentElement.dataset.comes = "late";
       setTimeout(handler, late(event) ? 1500 : 0, event);
@@ -247,6 +247,7 @@ Object.defineProperty(WebSocket.prototype, "onmessage", {
   },
 });
 """
+"""Has answers with a list of such a name come a second and a half late."""
 
 
 @on_both_pages
@@ -254,7 +255,7 @@ async def test_what_is_said_while_messages_are_loaded_is_shown_too(
     windows: Windows, path: str
 ) -> None:
     ana = await windows.open("ana", path)
-    luis = await windows.open("luis", path, script=LISTS_COME_LATE)
+    luis = await windows.open("luis", path, script=LATE % "messages")
     await luis.reload()
     await expect(luis.locator("html")).to_have_attribute("data-comes", "late")
     assert await luis.locator("#messages li").count() == 0
@@ -262,6 +263,25 @@ async def test_what_is_said_while_messages_are_loaded_is_shown_too(
     await expect(luis.locator("#messages .content", has_text="meanwhile")).to_be_visible()
     await expect(luis.locator("#messages .content", has_text="Hola, Luis")).to_be_visible()
     assert await said(luis, "meanwhile") == ["meanwhile"]
+
+
+@on_both_pages
+async def test_what_is_answered_before_what_was_missed_has_come_is_shown_after_it(
+    windows: Windows, server: Server, proxy: Proxy, path: str
+) -> None:
+    ana = await windows.open("ana", path, script=LATE % "rooms")
+    luis = await windows.open("luis", path, port=server.port)
+    proxy.go_away()
+    await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
+    await write(luis, "first: missed")
+    await expect(luis.locator("#messages .pending")).to_have_count(0)
+    await write(ana, "second: own")
+    proxy.come_back()
+    await expect(ana.locator("#messages .pending")).to_have_count(0)
+    assert await said(ana, "first") == []
+    await expect(ana.locator("#messages .content", has_text="first: missed")).to_be_visible()
+    shown = await ana.locator("#messages .content").all_text_contents()
+    assert shown[-2:] == ["first: missed", "second: own"]
 
 
 async def test_a_page_that_was_frozen_comes_back_to_all_it_missed(windows: Windows) -> None:
