@@ -10,6 +10,8 @@ from typing import Any
 from .client_link import Link
 from .client_types import Closed, ConnectionLost, QueueFull
 
+REMEMBERED = 110.0
+"""For how many seconds the server surely remembers a key; it says two minutes."""
 BATCH = 50
 PAUSE = 1.0
 """How many of those that waited go out at once, and after how many seconds the next: servers
@@ -95,17 +97,20 @@ class Requests:
             QueueFull: too many wait already.
 
         """
-        sent = False
+        now = asyncio.get_running_loop().time
+        first_sent: float | None = None
         login = self._logins
         while True:
+            sent = first_sent is not None
             if self._link is None or self._messages > 0:
                 # What was sent once isn't refused later.
                 with self._place(len(text.encode()), force=sent):
                     await self._turn()
             link = await self.link()
-            if login != self._logins:
+            # Another user's, or the server may have forgotten the key and would do it twice.
+            if login != self._logins or (first_sent and now() - first_sent > REMEMBERED):
                 raise ConnectionLost(maybe_processed=sent)
-            sent = True
+            first_sent = first_sent or now()
             try:
                 return await link.ask(frame_id, text)
             except ConnectionLost:

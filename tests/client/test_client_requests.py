@@ -222,6 +222,22 @@ async def test_with_retry_it_is_sent_again_under_the_same_key(server, client):
     assert await within(asking) == "done"
 
 
+async def test_a_request_is_not_sent_again_when_the_server_may_have_forgotten_its_key(
+    server, client, monkeypatch
+):
+    monkeypatch.setattr("quart_realtime.client_requests.REMEMBERED", 0.0)
+    peer = await server.peer()
+    asking = asyncio.create_task(client.request("a", "b", retry=True))
+    await peer.next("request")
+    await peer.cut()
+    with pytest.raises(ConnectionLost) as caught:
+        await within(asking)
+    assert caught.value.maybe_processed
+    peer = await server.peer()
+    await peer.settle()
+    assert peer.sent("request") == []
+
+
 async def test_what_one_user_asked_is_not_sent_as_another(server, client, collector):
     peer = await server.peer()
     gone = collector()
