@@ -71,8 +71,6 @@ export class Client {
   #openedAt = 0;
   /** @type {Link | null} */
   #link = null;
-  /** The one opened last, be it live or not. @type {Link | null} */
-  #latest = null;
   /** The end of an attempt, or of a wait. @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #unfollowPage = () => {};
@@ -148,7 +146,6 @@ export class Client {
         wake: () => this.#wake(),
         doubt: () => this.#link?.probe(),
         suspend: () => this.#suspend(),
-        resume: () => this.#wake(),
       });
       this.#open();
     }
@@ -275,19 +272,17 @@ export class Client {
   #openLink(token) {
     const { WebSocket = globalThis.WebSocket } = this.#options;
     const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
-    this.#latest?.abandon();
-    return (this.#latest = new Link(
+    return new Link(
       new WebSocket(this.#url ?? "", protocols),
       token,
       (link, frame) => link === this.#link && this.#take(link, frame),
       (link, end) => link === this.#link && this.#ended(link, end),
-    ));
+    );
   }
 
   /** @param {Error} error */
   #fail(error) {
     this.#drop(false);
-    this.#latest?.abandon();
     this.#wait(null);
     this.#tell("error", this.onError, error);
   }

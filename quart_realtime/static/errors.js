@@ -51,7 +51,7 @@ export class QueueFull extends RealtimeError {
    * @param {number} size How many characters they have together.
    */
   constructor(messages, size) {
-    super("queue_full", `offline, and ${messages} requests of ${size} characters wait already`);
+    super("queue_full", `${messages} requests of ${size} characters wait already`);
     this.name = "QueueFull";
   }
 }

@@ -11,7 +11,7 @@ import {
   subscribeFrame,
   unsubscribeFrame,
 } from "./protocol.js";
-import { Room, Track, Verdict } from "./rooms.js";
+import { Room, Track } from "./rooms.js";
 import { after } from "./timing.js";
 
 /**
@@ -127,8 +127,10 @@ export class Following {
    */
   end(error) {
     this.lost(true);
-    for (const track of this.#tracks.values()) for (const room of track.rooms) room.end(error);
-    this.#tracks.clear();
+    // Whoever subscribes at once when a room ends does so for the next connect.
+    const tracks = this.#tracks;
+    this.#tracks = new Map();
+    for (const track of tracks.values()) for (const room of track.rooms) room.end(error);
   }
 
   // What the app wishes
@@ -202,7 +204,9 @@ export class Following {
       this.#timers.delete(timer);
       if (error instanceof ConnectionLost) return; // The next connection asks for all rooms.
       if (error === null) this.#answered(tracks, payload);
-      else if (tracks.length > 1) for (const track of tracks) this.#subscribe(link, [track]);
+      else if (tracks.length > 1) {
+        for (const track of tracks) if (this.#follows(track)) this.#subscribe(link, [track]);
+      }
       else for (const track of tracks) this.#failed(track, error);
     });
   }
@@ -322,16 +326,16 @@ export class Following {
     const isNotice = (frame.offset ?? null) === null && this.#isNotice(frame);
     const track = isNotice ? undefined : this.#tracks.get(frame.room ?? EVERYONE);
     switch (track?.judge(frame)) {
-      case Verdict.drop:
+      case "drop":
         return;
-      case Verdict.hold:
+      case "hold":
         return track?.hold(frame);
-      case Verdict.gap:
+      case "gap":
         if (track === undefined) return;
         track.hold(frame);
         track.returning = true;
         return this.#askAgain(track, true);
-      case Verdict.newEpoch:
+      case "new epoch":
         if (track === undefined) return;
         track.returning = true;
         this.#tellRecovery(track, false);

@@ -21,6 +21,14 @@ const GAP = 5_000;
 
 const CONNECTING = 0;
 
+/**
+ * Sockets of all clients that are to close as soon as they have opened. A browser opens one socket
+ * to a server at a time, so one that hangs would have the next wait for it.
+ *
+ * @type {Set<WebSocket>}
+ */
+const leaving = new Set();
+
 export class Link {
   /** When `connected` came, null before. @type {number | null} */
   connectedAt = null;
@@ -46,6 +54,9 @@ export class Link {
   constructor(socket, token, onFrame, onEnd) {
     this.token = token;
     this.#socket = socket;
+    // At the price of the browser's complaint.
+    for (const hanging of leaving) hanging.close();
+    leaving.clear();
     this.#onFrame = onFrame;
     this.#onEnd = onEnd;
     socket.onmessage = ({ data }) => this.#receive(data);
@@ -172,18 +183,15 @@ export class Link {
     const socket = this.#socket;
     socket.onmessage = socket.onclose = null;
     // Browsers complain about a socket that is closed before it has opened.
-    if (socket.readyState === CONNECTING) socket.onopen = () => socket.close(CloseCode.normal);
-    else socket.close(CloseCode.normal);
+    if (socket.readyState === CONNECTING) {
+      leaving.add(socket);
+      socket.onopen = () => {
+        leaving.delete(socket);
+        socket.close(CloseCode.normal);
+      };
+    } else socket.close(CloseCode.normal);
     const questions = [...this.#questions.values()];
     this.#questions.clear();
     for (const answered of questions) answered(null, new ConnectionLost(true));
-  }
-
-  /**
-   * Close a socket that has not opened by now, at the price of the browser's complaint: it opens
-   * one socket to a server at a time, and would have the next wait for this one.
-   */
-  abandon() {
-    this.#socket.close();
   }
 }

@@ -10,9 +10,8 @@ export const isHidden = () => globalThis.document?.visibilityState === "hidden";
  * @param {() => void} told.wake The network or the page may have been away, and is back.
  * @param {() => void} told.doubt The network may be gone; `navigator.onLine` is no proof of it.
  * @param {() => void} told.suspend The page goes into the back/forward cache.
- * @param {() => void} told.resume It has come out.
  */
-export function followPage({ wake, doubt, suspend, resume }) {
+export function followPage({ wake, doubt, suspend }) {
   const { document } = globalThis;
   const awake = () => isHidden() || wake();
   /** @type {[EventTarget | undefined, string, (event: any) => void][]} */
@@ -23,7 +22,7 @@ export function followPage({ wake, doubt, suspend, resume }) {
     [globalThis, "online", awake],
     [globalThis, "offline", doubt],
     [globalThis, "pagehide", ({ persisted }) => persisted && suspend()],
-    [globalThis, "pageshow", ({ persisted }) => persisted && resume()],
+    [globalThis, "pageshow", ({ persisted }) => persisted && wake()],
   ];
   for (const [target, type, listener] of listeners) target?.addEventListener?.(type, listener);
   return () => {

@@ -148,7 +148,8 @@ const PASSING = ["connection_lost", "timeout", "queue_full"];
  * @param {Record<string, any>} [payload] Compared by what it says, not by identity.
  * @param {import("./types.js").RequestOptions & { enabled?: boolean }} [options] With `enabled` false
  *   nothing is asked.
- * @returns {Answer<T> & { reload: () => void }} The last answer stays until the next has come.
+ * @returns {Answer<T> & { reload: () => void }} The last answer stays until the next has come. While
+ *   one is on its way, `reload` waits for it, and then asks once more.
  */
 export function useRequest(resource, action, payload = {}, options = {}) {
   const client = useRealtime();
@@ -156,7 +157,11 @@ export function useRequest(resource, action, payload = {}, options = {}) {
   const { enabled = true } = options;
   const asked = JSON.stringify(payload);
   const [round, setRound] = useState(0);
-  const reload = useCallback(() => setRound((before) => before + 1), []);
+  const under = useRef({ way: false, again: false });
+  const reload = useCallback(() => {
+    if (under.current.way) under.current.again = true;
+    else setRound((before) => before + 1);
+  }, []);
   const [answer, setAnswer] = useState(/** @type {Answer & { of: AnyClient }} */ ({ ...NOTHING, of: client }));
   useEffect(() => {
     if (!enabled) return undefined;
@@ -164,19 +169,31 @@ export function useRequest(resource, action, payload = {}, options = {}) {
     // Another client may be another user's.
     setAnswer((before) => ({ ...(before.of === client ? before : NOTHING), of: client, isLoading: true }));
     let again = () => {};
+    /** @param {(before: Answer) => Answer} change */
+    const settle = (change) => {
+      if (!current) return false;
+      setAnswer((before) => ({ ...change(before), of: client }));
+      const isAwaited = under.current.again;
+      under.current = { way: false, again: false };
+      if (isAwaited) reload();
+      return !isAwaited;
+    };
     /** @param {any} error */
     const failed = (error) => {
-      if (!current) return;
-      setAnswer(({ data }) => ({ data, error, isLoading: false, of: client }));
-      if (PASSING.includes(error.code)) again = client.listen("connect", reload);
+      const isLast = settle(({ data }) => ({ data, error, isLoading: false }));
+      if (!isLast || !PASSING.includes(error.code)) return;
+      again = client.listen("connect", reload);
+      // What another user asked was refused at a connect, and that has just been told.
+      if (error.code === "connection_lost" && client.state === "connected") reload();
     };
+    under.current = { way: true, again: false };
     const { timeout, retry } = latest.current;
-    client.send(resource, action, JSON.parse(asked), { timeout, retry }).then(
-      (data) => current && setAnswer({ data, error: null, isLoading: false, of: client }),
-      failed,
-    );
+    client
+      .send(resource, action, JSON.parse(asked), { timeout, retry })
+      .then((data) => settle(() => ({ data, error: null, isLoading: false })), failed);
     return () => {
       current = false;
+      under.current = { way: false, again: false };
       again();
     };
   }, [client, resource, action, asked, enabled, round, reload, latest]);
@@ -212,16 +229,20 @@ export function useRoom(name, handlers = {}, options = {}) {
   const client = useRealtime();
   const latest = useLatest({ handlers, options });
   const [round, setRound] = useState(0);
+  // The room that we were put out of.
+  const left = useRef(/** @type {string | null} */ (null));
   const [state, setState] = useState(OUTSIDE);
   useEffect(() => {
     if (name === null || name === undefined) return undefined;
     const room = client.subscribe(name);
+    const isReturn = left.current === name;
+    left.current = null;
     let current = true;
     /** @param {Partial<RoomState>} change */
     const set = (change) => current && setState((before) => ({ ...before, ...change }));
     room.onEvent = (event) => {
       const own = latest.current.handlers;
-      if (Object.hasOwn(own, event.type)) own[event.type](event.data, event);
+      if (Object.hasOwn(own, event.type)) own[event.type]?.(event.data, event);
     };
     room.onPresence = (presence) => set({ presence });
     room.onRecovered = (recovered) => {
@@ -229,12 +250,17 @@ export function useRoom(name, handlers = {}, options = {}) {
       latest.current.options.onRecovered?.(recovered);
     };
     room.ready.then(
-      () => set({ isReady: true, presence: room.presence }),
+      () => {
+        set({ isReady: true, presence: room.presence });
+        // Whatever was told meanwhile was told to nobody.
+        if (isReturn) room.onRecovered?.(false);
+      },
       () => {},
     );
     let again = () => {};
     room.onEnd = (error) => {
       set({ isReady: false, error });
+      left.current = name;
       // A client that was sent away, or a room refused, may do better at the next connect.
       again = client.listen("connect", () => setRound((before) => before + 1));
     };

@@ -12,8 +12,8 @@ import { after } from "./timing.js";
 /** For how long the server surely remembers a key, in milliseconds; it says two minutes. */
 const REMEMBERED = 110_000;
 /** How many of those that waited go out at once, and how long the next wait: servers count messages. */
-const BATCH = 50;
-const PAUSE = 1_000;
+const BATCH = 8;
+const PAUSE = 100;
 
 export class Requests {
   /** How many bytes the server takes in one message. */
@@ -104,7 +104,7 @@ export class Requests {
     const text = requestFrame(id, resource, action, payload, retry ? randomKey() : undefined);
     return new Promise((resolve, reject) => {
       if (this.#hopeless) throw new ConnectionLost(false);
-      if (this.#link === null) this.#checkQueue(text.length);
+      if (this.#link === null || this.#waiting.size > 0) this.#checkQueue(text.length);
       const timer = after(timeout, () => {
         this.#link?.forget(id);
         settle(null, new RequestTimedOut(`${resource}.${action}`, timeout));
@@ -127,11 +127,11 @@ export class Requests {
 
   /** @param {number} size */
   #checkQueue(size) {
-    const waiting = [...this.#pending.values()].map(({ text }) => text.length);
-    const total = waiting.reduce((sum, length) => sum + length, 0);
-    if (waiting.length >= this.#mostMessages || total + size > this.#mostSize) {
-      throw new QueueFull(waiting.length, total);
-    }
+    // Once there is a connection, those that were sent on it don't count.
+    const waiting = this.#link === null ? this.#pending.values() : this.#waiting;
+    let [messages, total] = [0, 0];
+    for (const { text } of waiting) [messages, total] = [messages + 1, total + text.length];
+    if (messages >= this.#mostMessages || total + size > this.#mostSize) throw new QueueFull(messages, total);
   }
 
   /** @param {Pending} pending */

@@ -2,6 +2,7 @@
 
 import { call, Listeners } from "./listeners.js";
 import { PRESENCE_JOIN, PRESENCE_LEAVE } from "./protocol.js";
+import { deferred } from "./timing.js";
 
 /**
  * @typedef {import("./protocol.js").EventFrame} EventFrame
@@ -14,18 +15,13 @@ import { PRESENCE_JOIN, PRESENCE_LEAVE } from "./protocol.js";
 /** How many live events may wait for a room's answer; those that don't fit are resumed. */
 const MOST_HELD = 1_000;
 
-/** What to do with an event, by its place in its room. @enum {string} */
-export const Verdict = Object.freeze({
-  deliver: "deliver",
-  /** It was delivered before. */
-  drop: "drop",
-  /** It is ahead of an answer that is on its way, and may be in there. */
-  hold: "hold",
-  /** Events before it are missing. */
-  gap: "gap",
-  /** The room's history began anew: what was missed can't be told. */
-  newEpoch: "new epoch",
-});
+/**
+ * What to do with an event, by its place in its room. `"drop"`: it was delivered before. `"hold"`:
+ * it is ahead of an answer that is on its way, and may be in there. `"gap"`: events before it are
+ * missing. `"new epoch"`: the room's history began anew, and what was missed can't be told.
+ *
+ * @typedef {"deliver" | "drop" | "hold" | "gap" | "new epoch"} Verdict
+ */
 
 /** Where the client stands in one room. */
 export class Track {
@@ -82,15 +78,15 @@ export class Track {
   judge(frame) {
     const offset = frame.offset ?? null;
     const epoch = frame.epoch ?? null;
-    if (offset === null) return Verdict.deliver;
+    if (offset === null) return "deliver";
     const same = epoch === null || epoch === this.epoch;
     if (this.epoch !== null && same) {
-      if (offset <= this.offset) return Verdict.drop;
-      if (offset > this.offset + 1) return this.awaiting ? Verdict.hold : Verdict.gap;
+      if (offset <= this.offset) return "drop";
+      if (offset > this.offset + 1) return this.awaiting ? "hold" : "gap";
     } else if (this.awaiting) {
-      return Verdict.hold;
+      return "hold";
     }
-    const verdict = same || this.epoch === null ? Verdict.deliver : Verdict.newEpoch;
+    const verdict = same || this.epoch === null ? "deliver" : "new epoch";
     if (!same) this.epoch = epoch;
     this.offset = offset;
     return verdict;
@@ -172,10 +168,7 @@ export class Room {
   #listeners = new Listeners();
   #track;
   #leave;
-  /** @type {(room: this) => void} */
-  #enter = () => {};
-  /** @type {(error: Error) => void} */
-  #refuse = () => {};
+  #entering = deferred();
   #entered = false;
 
   /**
@@ -185,12 +178,7 @@ export class Room {
   constructor(track, leave) {
     this.#track = track;
     this.#leave = leave;
-    this.ready = new Promise((resolve, reject) => {
-      this.#enter = resolve;
-      this.#refuse = reject;
-    });
-    // Who doesn't wait for it hears of it by the client's `onError`.
-    this.ready.catch(() => {});
+    this.ready = this.#entering.promise;
   }
 
   get name() {
@@ -242,7 +230,7 @@ export class Room {
   resumed(recovered) {
     if (!this.#entered) {
       this.#entered = true;
-      this.#enter(this);
+      this.#entering.resolve(this);
       return;
     }
     this.recovered = recovered;
@@ -264,7 +252,7 @@ export class Room {
    * @param {Error} error Why `ready` won't be.
    */
   end(error) {
-    this.#refuse(error);
+    this.#entering.reject(error);
     this.#listeners = new Listeners();
     this.onRecovered = this.onPresence = this.onEvent = null;
     const { onEnd } = this;

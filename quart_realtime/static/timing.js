@@ -18,7 +18,7 @@ export function deferred() {
   /** @type {any} */
   const made = {};
   made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
-  // Who doesn't wait for it hears of it by `onDisconnect`.
+  // Who doesn't wait for it hears of it by `onDisconnect` or `onError`.
   made.promise.catch(() => {});
   return made;
 }

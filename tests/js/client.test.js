@@ -148,23 +148,24 @@ test("an attempt that isn't greeted in time is given up, so that the next doesn'
   const first = FakeSocket.last;
   await pass(10_000);
   assert.deepEqual(codes(of("error")), ["timeout"]);
-  assert.equal(first.readyState, 2);
   await pass(1_000);
   assert.notEqual(FakeSocket.last, first);
+  assert.equal(first.readyState, 2);
   client.disconnect();
 });
 
-test("who connects again doesn't wait for a socket that was given up while it opened", async () => {
+test("who connects next, by whichever client, doesn't wait for a socket given up while it opened", async () => {
   const { client } = makeClient();
   client.connect();
   await settled();
   const first = FakeSocket.last;
   client.disconnect();
   assert.equal(first.readyState, 0);
-  client.connect();
+  const { client: another } = makeClient();
+  another.connect();
   await settled();
   assert.equal(first.readyState, 2);
-  client.disconnect();
+  another.disconnect();
 });
 
 test("disconnect ends it in every state, and leaves no socket or timer behind", async () => {
@@ -178,6 +179,7 @@ test("disconnect ends it in every state, and leaves no socket or timer behind", 
     const { client } = makeClient();
     const outcome = assert.rejects(client.connect(), ConnectionLost).catch((error) => error);
     await way();
+    FakeSocket.complaints = []; // Of what earlier clients have left opening.
     client.disconnect();
     const { length } = FakeSocket.made;
     const last = FakeSocket.last;
@@ -480,15 +482,15 @@ test("what is asked before the connection waits for it, in order", async () => {
   assert.deepEqual(await Promise.all(answers), [{ of: "a" }, { of: "b" }]);
 });
 
-test("what waited goes out fifty a second, and what follows it behind", async () => {
+test("what waited goes out eighty a second, and what follows it behind", async () => {
   const { client } = makeClient();
   client.connect();
   for (let number = 0; number < 60; number++) client.send("a", "get", { number }).catch(() => {});
   await settled();
   const socket = FakeSocket.last.greet();
   client.send("a", "get", { number: 60 }).catch(() => {});
-  assert.equal(socket.sent.length, 50);
-  await pass(1_000);
+  assert.equal(socket.sent.length, 8);
+  for (let tenth = 0; tenth < 7; tenth++) await pass(100);
   assert.deepEqual(socket.sent.map(({ payload }) => payload.number), Array.from({ length: 61 }, (_, n) => n));
   client.send("a", "get", { number: 61 }).catch(() => {});
   assert.equal(socket.sent.length, 62);
@@ -575,6 +577,20 @@ test("an error has its code, message and details", async () => {
     assert.deepEqual({ code: error.code, message: error.message, details: error.details }, payload);
     return true;
   });
+});
+
+test("what waits on a connection for its turn is bounded too", async () => {
+  const { client } = makeClient();
+  client.connect();
+  const ask = () => client.send("a", "get").then(() => "answered", ({ code }) => code);
+  const outcomes = Array.from({ length: 100 }, ask);
+  await settled();
+  FakeSocket.last.greet();
+  outcomes.push(...Array.from({ length: 9 }, ask));
+  assert.equal(await Promise.race([outcomes.at(-1), settled()]), "queue_full");
+  client.disconnect();
+  const codes = await Promise.all(outcomes);
+  assert.equal(codes.filter((code) => code === "queue_full").length, 1);
 });
 
 test("a payload can't have an action of its own", async () => {

@@ -180,6 +180,41 @@ test("what there was no connection for is asked again at the next connect, and o
   await page.close();
 });
 
+test("reloads that come faster than answers show each answer, and ask once more at the end", async () => {
+  let again = () => {};
+  const page = await show(() => {
+    const { data, reload } = useRequest("users", "get");
+    again = reload;
+    return `${data?.count}`;
+  }, { strict: false });
+  await page.happens(() => page.socket().greet());
+  for (let count = 1; count <= 3; count++) {
+    await page.happens(() => again());
+    await page.happens(() => again());
+    assert.equal(page.socket().sent.length, count);
+    await page.happens(() => page.socket().answer({ count }));
+    assert.equal(page.text(), String(count));
+  }
+  await page.happens(() => page.socket().answer({ count: 4 }));
+  assert.equal(page.text(), "4");
+  assert.equal(page.socket().sent.length, 4);
+  await page.close();
+});
+
+test("what was refused because another user came is asked again as theirs", async () => {
+  const page = await show(() => {
+    const { data, error } = useRequest("users", "get", {}, { retry: true });
+    return `${data?.of} ${error?.code}`;
+  }, { strict: false });
+  await page.happens(() => page.socket().greet());
+  await page.happens(() => page.socket().end(1006));
+  await page.happens(() => mock.timers.tick(1_000));
+  await page.happens(() => page.socket().greet({ user_id: "eva" }));
+  await page.happens(() => page.socket().answer({ of: "eva" }));
+  assert.equal(page.text(), "eva undefined");
+  await page.close();
+});
+
 test("each return to a room is told, also where the last was like it", async () => {
   const told = [];
   function InHall() {
@@ -239,7 +274,9 @@ test("a room that is refused says why", async () => {
 });
 
 test("a room is followed again when the client, sent away for good, connects anew", async () => {
-  const page = await show(() => `${useRoom("hall").isReady}`, { strict: false });
+  const told = [];
+  const onRecovered = (recovered) => told.push(recovered);
+  const page = await show(() => `${useRoom("hall", {}, { onRecovered }).isReady}`, { strict: false });
   const enter = () => page.socket().answer({ rooms: [{ room: "hall", epoch: "e1", offset: 0 }] });
   await page.happens(() => page.socket().greet());
   await page.happens(enter);
@@ -250,6 +287,7 @@ test("a room is followed again when the client, sent away for good, connects ane
   await page.happens(() => page.socket().greet());
   await page.happens(enter);
   assert.equal(page.text(), "true");
+  assert.deepEqual(told, [false]); // What was said meanwhile has to be loaded.
   await page.close();
 });
 

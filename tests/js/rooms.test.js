@@ -144,6 +144,32 @@ test("of more live events than can wait for an answer, none is missed", async ()
   client.disconnect();
 });
 
+test("who subscribes again whenever a room ends can disconnect all the same", async () => {
+  const { client, room } = await inHall();
+  let ends = 0;
+  const follow = (ended) => {
+    ended.onEnd = () => {
+      ends += 1;
+      follow(client.subscribe("hall"));
+    };
+  };
+  follow(room);
+  client.disconnect();
+  assert.equal(ends, 1);
+});
+
+test("a room left while its message is refused isn't asked for again", async () => {
+  const { client, socket } = await connected();
+  socket.end(1006);
+  const rooms = ["a", "b"].map((name) => client.subscribe(name));
+  const next = await comeBack();
+  rooms[0].unsubscribe();
+  next.refuse("internal_error", next.asked("subscribe"));
+  const asked = next.sent.filter(({ type }) => type === "subscribe").slice(1);
+  assert.deepEqual(asked.map(({ payload }) => payload.rooms), [["b"]]);
+  client.disconnect();
+});
+
 test("a room that the server doesn't put us in again is left when the app leaves it", async () => {
   const { client, socket } = await connected("good", { rooms: [{ room: "hall", epoch: "e1", offset: 3 }] });
   const room = client.subscribe("hall");
