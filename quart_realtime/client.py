@@ -134,7 +134,7 @@ class Client(EventSource):
         self._connect_timeout = connect_timeout
         self._backoff = backoff
         self._tokens = Tokens(token, backoff)
-        self._requests = Requests(queue_messages, queue_bytes)
+        self._requests = Requests(queue_messages, queue_bytes, backoff.clock)
         self._ids = map("c{}".format, itertools.count(1))
         self._state = ConnectionState.DISCONNECTED
         self._run: asyncio.Task[None] | None = None
@@ -189,11 +189,13 @@ class Client(EventSource):
             self._requests.begin()
             self._state = ConnectionState.CONNECTING
             self._run = asyncio.get_running_loop().create_task(self._keep_connected())
+        run = self._run
         try:
             await self._requests.link()
         except BaseException as error:
             final = self._final
-            await self.disconnect()
+            if self._run is run:  # And nobody has connected anew meanwhile.
+                await self.disconnect()
             if final is not None and isinstance(error, ConnectionLost):
                 raise final from None
             raise
@@ -204,11 +206,12 @@ class Client(EventSource):
         Requests that wait raise :class:`ConnectionLost`, iterations end, and callbacks that still
         run get a second to finish.
         """
-        run = self._run
+        run, self._run = self._run, None
         if run is not None:
             run.cancel()
             await asyncio.wait([run])
-        if self._state is not ConnectionState.DISCONNECTED:
+        # Somebody may have connected anew meanwhile.
+        if self._run is None and self._state is not ConnectionState.DISCONNECTED:
             self._finish(None)
         await self._tokens.end()
         await self._tasks.end(FAREWELL)
@@ -345,7 +348,7 @@ class Client(EventSource):
             RealtimeError: the server refused it.
             RequestTimedOut: no answer came in time.
             ConnectionLost: the connection ended first.
-            QueueFull: offline, and too many wait already.
+            QueueFull: too many wait already.
 
         """
         body = {**(payload or {}), **arguments}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 from .client_link import Link
@@ -12,8 +12,8 @@ from .client_types import Closed, ConnectionLost, QueueFull
 
 REMEMBERED = 110.0
 """For how many seconds the server surely remembers a key; it says two minutes."""
-BATCH = 50
-PAUSE = 1.0
+BATCH = 8
+PAUSE = 0.1
 """How many of those that waited go out at once, and after how many seconds the next: servers
 count messages."""
 
@@ -24,47 +24,54 @@ class Requests:
     Args:
         queue_messages: How many may wait for a connection; past that :class:`QueueFull` is raised.
         queue_bytes: How many bytes they may have together.
+        clock: Returns the wall clock's time in seconds, also of a machine that has slept.
 
     """
 
-    def __init__(self, queue_messages: int, queue_bytes: int) -> None:
+    def __init__(self, queue_messages: int, queue_bytes: int, clock: Callable[[], float]) -> None:
         self._most_messages = queue_messages
         self._most_bytes = queue_bytes
-        self._messages = 0
+        self._clock = clock
         self._bytes = 0
         self._link: Link | None = None
-        self._door = asyncio.Lock()
-        self._gone_out = 0
         self._hopeless = True
         self._final: Closed | None = None
-        self._logins = 0
-        # Set while there is a connection, or none to hope for.
-        self._settled = asyncio.Event()
+        self._numbers = itertools.count()
+        # Requests that wait for their turn on a connection, by the order they were made in.
+        self._waiting: dict[int, asyncio.Future[Link]] = {}
+        self._watching: set[asyncio.Future[Link]] = set()
 
     def begin(self) -> None:
         """Hope for a connection."""
         self._hopeless, self._final = False, None
-        self._settled = asyncio.Event()
 
     def opened(self, link: Link) -> None:
         """Send what waits, and all that follows, on *link*."""
         self._link = link
-        self._gone_out = 0
-        self._settled.set()
+        for future in self._watching:
+            if not future.done():
+                future.set_result(link)
+        link.tasks.spawn(self._send_in_turn(link))
 
     def lost(self) -> None:
         """Let what follows wait for the next connection."""
         self._link = None
-        self._settled.clear()
 
     def end(self, error: Closed | None) -> None:
         """Refuse what waits and all that follows, because of *error* if there is one."""
+        self._link = None
         self._hopeless, self._final = True, error
-        self._settled.set()
+        self.refuse()
+        self._fail(self._watching)
 
     def refuse(self) -> None:
         """Refuse what waits: what one user asked isn't sent as another."""
-        self._logins += 1
+        self._fail(self._waiting.values())
+
+    def _fail(self, futures: Any) -> None:
+        for future in futures:
+            if not future.done():
+                future.set_exception(ConnectionLost(maybe_processed=False))
 
     async def link(self) -> Link:
         """Return the present connection, or the next one.
@@ -73,10 +80,15 @@ class Requests:
             ConnectionLost: there will be none.
 
         """
-        while self._link is None:
-            self.check_hope()
-            await self._settled.wait()
-        return self._link
+        if self._link is not None:
+            return self._link
+        self.check_hope()
+        future: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+        self._watching.add(future)
+        try:
+            return await future
+        finally:
+            self._watching.discard(future)
 
     def check_hope(self) -> None:
         """Raise ConnectionLost where no connection is to be hoped for."""
@@ -97,46 +109,44 @@ class Requests:
             QueueFull: too many wait already.
 
         """
-        now = asyncio.get_running_loop().time
+        number = next(self._numbers)
         first_sent: float | None = None
-        login = self._logins
         while True:
-            sent = first_sent is not None
-            if self._link is None or self._messages > 0:
-                # What was sent once isn't refused later.
-                with self._place(len(text.encode()), force=sent):
-                    await self._turn()
-            link = await self.link()
-            # Another user's, or the server may have forgotten the key and would do it twice.
-            if login != self._logins or (first_sent and now() - first_sent > REMEMBERED):
-                raise ConnectionLost(maybe_processed=sent)
-            first_sent = first_sent or now()
+            link = self._link
+            try:
+                if link is None or self._waiting:
+                    link = await self._turn(number, len(text.encode()), first_sent is not None)
+            except ConnectionLost as error:
+                raise ConnectionLost(maybe_processed=first_sent is not None) from error.__cause__
+            now = self._clock()
+            if first_sent is not None and now - first_sent > REMEMBERED:
+                # The server may have forgotten the key by now, and do it twice.
+                raise ConnectionLost(maybe_processed=True)
+            first_sent = now if first_sent is None else first_sent
             try:
                 return await link.ask(frame_id, text)
             except ConnectionLost:
                 if not retry:
                     raise
 
-    async def _turn(self) -> None:
-        """Wait for a connection, and on it for those who waited before."""
-        async with self._door:  # Whoever comes first goes first.
-            await self.link()
-            if self._gone_out == BATCH:
-                await asyncio.sleep(PAUSE)
-                self._gone_out = 0
-                await self.link()
-            self._gone_out += 1
-
-    @contextmanager
-    def _place(self, size: int, *, force: bool) -> Iterator[None]:
-        """Hold a place in the queue for a message of *size* bytes, past its bounds with *force*."""
-        full = self._messages >= self._most_messages or self._bytes + size > self._most_bytes
-        if full and not force:
-            raise QueueFull(self._messages, self._bytes)
-        self._messages += 1
+    async def _turn(self, number: int, size: int, was_sent: bool) -> Link:
+        """Wait for a connection, and on it for those made before; return it."""
+        self.check_hope()
+        full = len(self._waiting) >= self._most_messages or self._bytes + size > self._most_bytes
+        if full and not was_sent:  # What was sent once isn't refused later.
+            raise QueueFull(len(self._waiting), self._bytes)
+        self._waiting[number] = asyncio.get_running_loop().create_future()
         self._bytes += size
         try:
-            yield
+            return await self._waiting[number]
         finally:
-            self._messages -= 1
+            del self._waiting[number]
             self._bytes -= size
+
+    async def _send_in_turn(self, link: Link) -> None:
+        """Give those who wait their turn on *link*."""
+        while self._waiting:
+            waiting = [self._waiting[number] for number in sorted(self._waiting)]
+            for future in [future for future in waiting if not future.done()][:BATCH]:
+                future.set_result(link)
+            await asyncio.sleep(PAUSE)

@@ -139,7 +139,11 @@ class Tokens:
         self._refresh_at = self._backoff.clock() + self._backoff.between(*RETRY_BETWEEN)
 
     async def end(self) -> None:
-        """Give up a call that is under way."""
+        """Give up a call that is under way, and ask anew at the next login, maybe another's."""
+        if self._ask is not None:
+            self._current = None
+        self._reason, self._accepted, self._refusals = "connect", None, 0
+        self._expires_at = self._refresh_at = None
         call = self._call
         if call is not None and call is not asyncio.current_task():
             call.cancel()

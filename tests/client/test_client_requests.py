@@ -166,19 +166,72 @@ async def test_the_queue_takes_no_more_bytes_than_it_may(server, make):
 async def test_what_waited_goes_out_in_batches_and_what_follows_it_behind(
     server, make, monkeypatch
 ):
-    monkeypatch.setattr("quart_realtime.client_requests.PAUSE", 0.2)
+    monkeypatch.setattr("quart_realtime.client_requests.PAUSE", 0.05)
     server.replies["request"] = answer_with_payload
     client = make()
     connecting = asyncio.create_task(client.connect())
     await asyncio.sleep(0)  # Begun, and nothing has come yet.
     asking = [asyncio.create_task(client.request("a", "b", number=number)) for number in range(60)]
     peer = await server.peer()
-    await within(asking[49])
-    assert len(peer.sent("request")) == 50
+    await within(asking[7])
+    assert len(peer.sent("request")) == 8
     asking.append(asyncio.create_task(client.request("a", "b", number=60)))
     await within(asyncio.gather(connecting, *asking))
     numbers = [frame["payload"]["number"] for frame in peer.sent("request")]
     assert numbers == list(range(61))
+
+
+async def test_what_is_sent_again_keeps_its_place(server, make, monkeypatch):
+    client = make(queue_messages=0)
+    await within(client.connect())
+    peer = await server.peer()
+    asking = [
+        asyncio.create_task(client.request("a", "b", retry=True, number=number))
+        for number in range(30)
+    ]
+    for _ in asking:
+        await peer.next("request")
+    server.replies["request"] = answer_with_payload
+    await peer.cut()
+    peer = await server.peer()
+    await within(asyncio.gather(*asking))
+    assert [frame["payload"]["number"] for frame in peer.sent("request")] == list(range(30))
+
+
+async def test_nothing_that_waits_outlives_a_disconnect(server, client, collector):
+    gone = collector()
+    client.on_disconnect(gone)
+    peer = await server.peer()
+    server.greeting["user_id"] = "somebody else"
+    sent = asyncio.create_task(client.request("a", "b", retry=True))
+    await peer.next("request")
+    await peer.cut()
+    await gone.have(1)
+    waiting = [asyncio.create_task(client.request("a", "c", number=n)) for n in range(50)]
+    await asyncio.sleep(0)  # They wait.
+    await client.disconnect()
+    await within(client.connect())
+    for asking, maybe in ((sent, True), *((one, False) for one in waiting)):
+        with pytest.raises(ConnectionLost) as caught:
+            await within(asking)
+        assert caught.value.maybe_processed is maybe
+    peer = await server.peer()
+    await peer.settle()
+    assert peer.sent("request") == []
+
+
+async def test_an_earlier_connect_that_fails_leaves_the_next_alone(server, make):
+    server.status = 503
+    client = make()
+    first = asyncio.create_task(client.connect())
+    await asyncio.sleep(0)  # Begun.
+    await client.disconnect()
+    server.status = None
+    second = asyncio.create_task(client.connect())
+    with pytest.raises(ConnectionLost):
+        await within(first)
+    await within(second)
+    assert client.state is ConnectionState.CONNECTED
 
 
 async def test_the_time_in_the_queue_counts(server, make):
@@ -225,7 +278,7 @@ async def test_with_retry_it_is_sent_again_under_the_same_key(server, client):
 async def test_a_request_is_not_sent_again_when_the_server_may_have_forgotten_its_key(
     server, client, monkeypatch
 ):
-    monkeypatch.setattr("quart_realtime.client_requests.REMEMBERED", 0.0)
+    monkeypatch.setattr("quart_realtime.client_requests.REMEMBERED", -1.0)
     peer = await server.peer()
     asking = asyncio.create_task(client.request("a", "b", retry=True))
     await peer.next("request")
