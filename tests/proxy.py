@@ -25,7 +25,9 @@ class Proxy:
         self.target = port
         self.refusing = False
         self.arrivals: list[float] = []
+        # Both ends of each connection, and whether they get what is meant for them.
         self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
+        self._clients: set[asyncio.StreamWriter] = set()
         self._swallowing = False
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -48,6 +50,11 @@ class Proxy:
         self._swallowing = True
         for passing in self._open.values():
             passing.clear()
+
+    def swallow_answers(self) -> None:
+        """Pass nothing on any longer to those that are connected, though all of theirs."""
+        for client in self._clients:
+            self._open[client].clear()
 
     def pass_new_on(self) -> None:
         """Pass on what comes by new connections; those that are open stay silent."""
@@ -81,25 +88,23 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        passing = asyncio.Event()
-        if not self._swallowing:
-            passing.set()
-        self._open |= {writer: passing, back: passing}
+        for end in (writer, back):
+            self._open[end] = asyncio.Event()
+            if not self._swallowing:
+                self._open[end].set()
+        self._clients.add(writer)
         try:
-            await asyncio.gather(
-                self._pump(reader, back, passing), self._pump(there, writer, passing)
-            )
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         finally:
+            self._clients.remove(writer)
             for end in (writer, back):
                 del self._open[end]
                 end.transport.abort()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
-                await passing.wait()
+                await self._open[writer].wait()
                 writer.write(data)
                 await writer.drain()
         except OSError:

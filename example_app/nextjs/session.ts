@@ -10,7 +10,7 @@ export async function quart(path: string, init: RequestInit) {
   const response = await fetch((process.env.QUART_URL ?? "http://localhost:8000") + path, init);
   if (response.status === 401) return null;
   if (!response.ok) throw new Error(`Quart answered ${response.status} to ${path}`);
-  return response.json();
+  return response.status === 204 ? undefined : response.json();
 }
 
 /** A fresh access token; null where nobody is logged in. */

@@ -265,6 +265,11 @@ async def test_what_is_said_while_messages_are_loaded_is_shown_too(
     assert await said(luis, "meanwhile") == ["meanwhile"]
 
 
+async def now(page: Page) -> int:
+    """Return the time of the page's clock, in milliseconds."""
+    return int(await page.evaluate("Date.now()"))
+
+
 @on_both_pages
 async def test_what_is_answered_before_what_was_missed_has_come_is_shown_after_it(
     windows: Windows, server: Server, proxy: Proxy, path: str
@@ -275,6 +280,8 @@ async def test_what_is_answered_before_what_was_missed_has_come_is_shown_after_i
     await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
     await write(luis, "first: missed")
     await expect(luis.locator("#messages .pending")).to_have_count(0)
+    # Messages tell the second that they were said in, and no more.
+    await ana.wait_for_function("(start) => Date.now() - start > 1_000", arg=await now(ana))
     await write(ana, "second: own")
     proxy.come_back()
     await expect(ana.locator("#messages .pending")).to_have_count(0)

@@ -176,6 +176,34 @@ async def test_next_comes_back_after_the_network_was_away(windows: Windows, prox
     assert await said(ana, "late") == ["late"]
 
 
+async def test_a_page_that_quart_does_not_answer_for_comes_by_itself(
+    site: Site, browser: Browser, proxy: Proxy
+) -> None:
+    page = await browser.new_page()
+    await page.goto(site.url)
+    await page.click("[data-demo=ana]")
+    await connected(page)
+    proxy.go_away()
+    await page.reload()
+    await expect(page.get_by_text("Trying again")).to_be_visible()
+    proxy.come_back()
+    await connected(page)
+    await page.context.close()
+
+
+async def test_who_logs_out_leaves_no_session_behind(
+    site: Site, windows: Windows, server: Server
+) -> None:
+    luis = await windows.open("luis")
+    (session,) = [c for c in await luis.context.cookies() if c.get("name") == "chat_session"]
+    headers = {"Authorization": f"Bearer {session.get('value')}"}
+    refresh = f"{server.url}/auth/refresh"
+    assert (await luis.request.post(refresh, headers=headers)).status == 200
+    await luis.click("#logout")
+    await expect(luis.locator("[data-demo=luis]")).to_be_visible()
+    assert (await luis.request.post(refresh, headers=headers)).status == 401
+
+
 async def test_a_session_that_is_over_ends_at_the_login(windows: Windows, server: Server) -> None:
     luis = await windows.open("luis")
     await call(luis, server, "DELETE", "/users/luis")
