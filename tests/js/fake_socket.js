@@ -1,4 +1,6 @@
-/** A WebSocket whose server is the test, and a client of it. */
+/** A WebSocket whose server is the test, a client of it, and a clock that stands until it is told. */
+
+import { mock } from "node:test";
 
 import { createWebSocketClient } from "../../quart_realtime/static/index.js";
 
@@ -112,3 +114,29 @@ export async function connected(token = "good", greeting = {}, options = {}) {
   await settled();
   return { ...made, socket: FakeSocket.last.greet(greeting) };
 }
+
+/** Have no sockets, and a clock that the test moves. */
+export function beginAnew() {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_800_000_000_000 });
+  FakeSocket.made = [];
+  FakeSocket.complaints = [];
+}
+
+/** Let time pass, in steps of a second, so that what is due in between comes in its turn. */
+export async function pass(milliseconds) {
+  for (let left = milliseconds; left > 0; left -= 1_000) {
+    mock.timers.tick(Math.min(1_000, left));
+    await settled();
+  }
+}
+
+/** Let time pass on a connection that the server pings. */
+export async function passWith(socket, milliseconds) {
+  for (let left = milliseconds; left > 0; left -= 25_000) {
+    socket.say({ type: "ping" });
+    await pass(Math.min(25_000, left));
+  }
+}
+
+export const codes = (errors) => errors.map((error) => error.code);

@@ -14,14 +14,12 @@ const { StrictMode, act, createElement: h, useState } = await import("react");
 const { createRoot } = await import("react-dom/client");
 const { RealtimeProvider, useConnectionState, useEvent, usePresence, useRealtime, useRequest, useRoom } =
   await import("../../quart_realtime/static/react.js");
-const { FakeSocket, makeClient, settled } = await import("./fake_socket.js");
+const { FakeSocket, beginAnew, makeClient, settled } = await import("./fake_socket.js");
 
 let complaints = [];
 
 beforeEach(() => {
-  mock.timers.reset();
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_800_000_000_000 });
-  FakeSocket.made = [];
+  beginAnew();
   complaints = [];
   mock.method(console, "error", (...parts) => {
     const text = parts.join(" ");

@@ -1,18 +1,9 @@
 import assert from "node:assert/strict";
-import { beforeEach, mock, test } from "node:test";
+import { beforeEach, test } from "node:test";
 
-import { FakeSocket, connected, makeClient, settled } from "./fake_socket.js";
+import { FakeSocket, beginAnew, connected, makeClient, pass, settled } from "./fake_socket.js";
 
-beforeEach(() => {
-  mock.timers.reset();
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_800_000_000_000 });
-  FakeSocket.made = [];
-});
-
-async function pass(milliseconds) {
-  mock.timers.tick(milliseconds);
-  await settled();
-}
+beforeEach(beginAnew);
 
 /** Answer the last subscribe with an outcome for each room. */
 function enter(socket, more = {}) {
