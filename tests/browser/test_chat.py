@@ -16,6 +16,10 @@ from .conftest import Windows, connected, said, write
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 README = Path(__file__).parents[2] / "README.md"
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+FIND = """async () => (await axe.run()).violations.map(
+  ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join()}`,
+)"""
 
 on_both_pages = pytest.mark.parametrize("path", ["/", "/react"], ids=["plain", "react"])
 
@@ -362,3 +366,24 @@ async def test_a_phone_shows_the_conversations_or_one_of_them(windows: Windows, 
     await ana.keyboard.press("Enter")
     await expect(ana.locator("#messages .content", has_text="Hola, Luis")).to_be_visible()
     await expect(ana.locator("#conversations")).to_be_hidden()
+
+
+@on_both_pages
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_that_shuts_anybody_out(
+    windows: Windows, path: str, scheme: str
+) -> None:
+    ana = await windows.open("ana", path)
+    await ana.emulate_media(color_scheme=scheme)
+    await start(ana, "Lunch", "Luis")
+    await write(ana, "at one")
+    await expect(ana.locator("#messages .content", has_text="at one")).to_be_visible()
+    await ana.evaluate(AXE.read_text(encoding="utf-8"))
+    await ana.click("#new-conversation")
+    found = [await ana.evaluate(FIND)]
+    await ana.keyboard.press("Escape")
+    await ana.mouse.move(0, 0)
+    found.append(await ana.evaluate(FIND))
+    await ana.click("#logout")
+    found.append(await ana.evaluate(FIND))
+    assert found == [[], [], []]
