@@ -15,6 +15,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.browser.conftest import go_to, start
 from tests.browser.engines import CHROMIUM_OPTIONS, chromium_path
 from tests.e2e.server import Server
 from tests.proxy import Proxy, proxying
@@ -72,33 +73,17 @@ async def say(page: Page, text: str) -> None:
     await page.wait_for_selector(f".message.own:not(.pending) .content:text-is('{text}')")
 
 
-async def start(page: Page, title: str, *names: str) -> None:
-    """Start a conversation."""
-    await page.click("#new-conversation")
-    await page.fill("#new-form [name=title]", title)
-    for name in names:
-        await page.click(f"#people label:has-text('{name}')")
-    await page.click("#new-form [value=create]")
-    await page.wait_for_selector(f"#thread-title:text-is('{title}')")
-
-
-async def open_conversation(page: Page, title: str) -> None:
-    """Open one of the list's."""
-    await page.click(f"#conversations button:has-text('{title}')")
-    await page.wait_for_selector(f"#thread-title:text-is('{title}')")
-
-
 async def two_windows(studio: Studio) -> None:
     """Take the first picture: what one writes, the other sees at once."""
     ana, luis = await studio.window("ana", "light"), await studio.window("luis", "dark")
     await start(luis, "Trip to Cádiz", "Ana", "Eva")
     await say(luis, "The 9:40 train still has seats")
-    await open_conversation(ana, "Trip to Cádiz")
+    await go_to(ana, "Trip to Cádiz")
     await say(ana, "Wonderful! Shall I get three?")
     await say(luis, "Yes, by the window please")
-    await open_conversation(luis, "Welcome")
+    await go_to(luis, "Welcome")
     await say(luis, "Who is coming on Friday?")
-    await open_conversation(luis, "Trip to Cádiz")
+    await go_to(luis, "Trip to Cádiz")
     await ana.type("#content", "Done, they are")
     await luis.wait_for_selector("#typing:has-text('Ana is typing')")
     await studio.picture("two-windows.png", [ana, luis])
@@ -109,7 +94,7 @@ async def phones(studio: Studio) -> None:
     """Take the page on phones: the list in light, a conversation in dark."""
     eva = await studio.window("eva", "light", size=PHONE)
     ana = await studio.window("ana", "dark", size=PHONE)
-    await open_conversation(ana, "Trip to Cádiz")
+    await go_to(ana, "Trip to Cádiz")
     await say(ana, "Tickets are in your inboxes")
     await eva.wait_for_selector("#conversations .unread")
     await studio.picture("phones.png", [eva, ana])
@@ -119,9 +104,9 @@ async def phones(studio: Studio) -> None:
 async def react(studio: Studio, proxy: Proxy) -> None:
     """Take the React page: on a desk, and offline on a phone."""
     luis = await studio.window("luis", "light", "/react", {**DESKTOP, "height": PHONE["height"]})
-    await open_conversation(luis, "Trip to Cádiz")
+    await go_to(luis, "Trip to Cádiz")
     ana = await studio.window("ana", "dark", "/react", PHONE, port=proxy.port)
-    await open_conversation(ana, "Trip to Cádiz")
+    await go_to(ana, "Trip to Cádiz")
     proxy.go_away()
     await ana.wait_for_selector("#connection[data-state=waiting]")
     await ana.fill("#content", "In the tunnel, sent when I am out of it")

@@ -210,8 +210,9 @@ class Client(EventSource):
         if run is not None:
             run.cancel()
             await asyncio.wait([run])
-        # Somebody may have connected anew meanwhile.
-        if self._run is None and self._state is not ConnectionState.DISCONNECTED:
+        if self._run is not None:
+            return  # Somebody has connected anew meanwhile, whose all of this is now.
+        if self._state is not ConnectionState.DISCONNECTED:
             self._finish(None)
         await self._tokens.end()
         await self._tasks.end(FAREWELL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .client_link import Link
@@ -68,7 +68,7 @@ class Requests:
         """Refuse what waits: what one user asked isn't sent as another."""
         self._fail(self._waiting.values())
 
-    def _fail(self, futures: Any) -> None:
+    def _fail(self, futures: Iterable[asyncio.Future[Link]]) -> None:
         for future in futures:
             if not future.done():
                 future.set_exception(ConnectionLost(maybe_processed=False))

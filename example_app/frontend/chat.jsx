@@ -39,7 +39,8 @@ export function Chat({ onEnd }) {
   // After a time offline, what was missed has come by now, or must be asked for; the lists do so.
   useListen("recovered", ({ room, recovered }) => {
     if (!isOwnRoom(room)) return;
-    notify(recovered ? "Back online. Nothing was missed." : "Back online. Loading what was missed…");
+    // What couldn't be loaded after an earlier return is still missing.
+    notify(recovered && !error ? "Back online. Nothing was missed." : "Back online. Loading what was missed…");
   });
 
   function show(id) {

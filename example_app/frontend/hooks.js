@@ -93,7 +93,7 @@ export function useMessages(conversation_id) {
     message_deleted: ({ message_id }) => change((known) => known.delete(message_id)),
     member_removed: reload, // Where an account was deleted, its messages are gone too.
   };
-  const onRecovered = (recovered) => recovered || reload();
+  const onRecovered = (recovered) => (recovered && !error) || reload();
   const { error: refusal } = useRoom(roomOf(conversation_id), events, { onRecovered });
 
   // After a return, the answer to an own one may come before what was missed.

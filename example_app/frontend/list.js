@@ -77,6 +77,6 @@ export function useWholeList(resource) {
     if (cursor) goOn();
   }, [cursor]);
   // Many rooms tell of it, and what was missed in any of them may be about any of its items.
-  useListen("recovered", ({ recovered }) => recovered || list.reload());
+  useListen("recovered", ({ recovered }) => (recovered && !list.error) || list.reload());
   return list;
 }

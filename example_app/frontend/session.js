@@ -5,18 +5,14 @@
 
 import { UnauthorizedError } from "quart-realtime";
 
+import { post } from "../static/rest.js";
+
 const KEY = "chat.tokens";
 
-async function post(path, { body, token } = {}) {
-  const headers = {};
-  if (body) headers["Content-Type"] = "application/json";
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(path, { method: "POST", headers, body: body && JSON.stringify(body) });
-  const answer = response.status === 204 ? null : await response.json();
-  if (response.status === 401) throw new UnauthorizedError(answer.message);
-  if (!response.ok) throw new Error(answer.message);
-  return answer;
-}
+/** Only a new login helps where a token is refused; anything else may be tried again. */
+const refused = (error) => {
+  throw error.status === 401 ? new UnauthorizedError(error.message) : error;
+};
 
 export class Session {
   #tokens;
@@ -49,7 +45,7 @@ export class Session {
   getToken = async (reason) => {
     this.#check();
     if (reason !== "connect") {
-      const fresh = await post("/auth/refresh", { token: this.#tokens.refresh_token });
+      const fresh = await post("/auth/refresh", { token: this.#tokens.refresh_token }).catch(refused);
       this.#check(); // Meanwhile somebody may have logged out.
       this.#keep({ ...this.#tokens, ...fresh });
     }

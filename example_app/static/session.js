@@ -4,6 +4,7 @@
  */
 
 import { UnauthorizedError } from "../ws/client/index.js";
+import { post } from "./rest.js";
 
 const KEY = "chat.tokens";
 
@@ -15,16 +16,10 @@ function keep(fresh) {
   else sessionStorage.setItem(KEY, JSON.stringify(fresh));
 }
 
-async function post(path, { body, token } = {}) {
-  const headers = {};
-  if (body) headers["Content-Type"] = "application/json";
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const response = await fetch(path, { method: "POST", headers, body: body && JSON.stringify(body) });
-  const answer = response.status === 204 ? null : await response.json();
-  if (response.status === 401) throw new UnauthorizedError(answer.message);
-  if (!response.ok) throw new Error(answer.message);
-  return answer;
-}
+/** Only a new login helps where a token is refused; anything else may be tried again. */
+const refused = (error) => {
+  throw error.status === 401 ? new UnauthorizedError(error.message) : error;
+};
 
 export const isLoggedIn = () => tokens !== null;
 
@@ -46,7 +41,7 @@ export async function getToken(reason) {
   if (tokens === null) throw new UnauthorizedError("logged out");
   if (reason !== "connect") {
     const before = tokens;
-    const fresh = await post("auth/refresh", { token: before.refresh_token });
+    const fresh = await post("auth/refresh", { token: before.refresh_token }).catch(refused);
     if (tokens !== before) throw new UnauthorizedError("logged out");
     keep({ ...tokens, ...fresh });
   }

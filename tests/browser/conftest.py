@@ -141,3 +141,19 @@ async def said(page: Page, start: str) -> list[str]:
     """Return the messages shown that begin with *start*, in their order."""
     texts = await page.locator("#messages .content").all_text_contents()
     return [text for text in texts if text.startswith(start)]
+
+
+async def start(page: Page, title: str, *names: str) -> None:
+    """Start a conversation with those of such *names*, and wait until it is open."""
+    await page.click("#new-conversation")
+    await page.fill("#new-form [name=title]", title)
+    for name in names:
+        await page.click(f"#people label:has-text('{name}')")
+    await page.click("#new-form [value=create]")
+    await expect(page.locator("#thread-title")).to_have_text(title)
+
+
+async def go_to(page: Page, title: str) -> None:
+    """Open a conversation of the list's."""
+    await page.click(f"#conversations button:has-text('{title}')")
+    await expect(page.locator("#thread-title")).to_have_text(title)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
@@ -104,20 +104,21 @@ def driven(service: Service, options: ArgOptions) -> Iterator[SeleniumTab]:
         service.stop()
 
 
-def chromium_path() -> str:
-    """Return where the system's Chromium is; the test fails where there is none."""
-    for name in CHROMIUM:
-        if (path := shutil.which(name)) is not None:
-            return path
-    pytest.fail("there is no Chromium: apt-get install chromium, or your system's like")
+def found(*names: str, package: str, missing: Callable[[str], NoReturn] = pytest.skip) -> str:
+    """Return the first program of *names* that there is.
 
-
-def found(*names: str, package: str) -> str:
-    """Return the first program of *names* that there is; the test is skipped without any."""
+    Without any the test is skipped: Firefox and WebKit are used where they can be had. What can't
+    be done without is *missing* by ``pytest.fail``.
+    """
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    pytest.skip(f"there is no {names[0]}: apt-get install {package}, or your system's like")
+    missing(f"there is no {names[0]}: apt-get install {package}, or your system's like")
+
+
+def chromium_path() -> str:
+    """Return where the system's Chromium is; the test fails where there is none."""
+    return found(*CHROMIUM, package="chromium", missing=pytest.fail)
 
 
 OpenTab: TypeAlias = Callable[[], Awaitable[Tab]]
@@ -145,7 +146,7 @@ async def hideable_chromium() -> AsyncIterator[SeleniumTab]:
     for argument in (*CHROMIUM_OPTIONS, "--headless=new", throttled):
         options.add_argument(argument)
     options.add_experimental_option("excludeSwitches", UNTHROTTLED)
-    path = found("chromedriver", package="chromium-driver")
+    path = found("chromedriver", package="chromium-driver", missing=pytest.fail)
     with driven(ChromiumService(path), options) as tab:
         yield tab
 

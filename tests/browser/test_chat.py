@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from ..e2e.server import Server
+from ..e2e.server import Server, serving
 from ..proxy import Proxy
-from .conftest import Windows, connected, said, write
+from .conftest import Windows, connected, go_to, said, start, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,22 +39,6 @@ async def test_two_windows_chat(windows: Windows, path: str) -> None:
     await luis.close()
     await expect(ana.locator("#presence .here", has_text="Luis")).to_have_count(0)
     await expect(ana.locator("#presence .person", has_text="Luis")).to_be_visible()
-
-
-async def start(page: Page, title: str, *names: str) -> None:
-    """Start a conversation with those of such *names*, and wait until it is open."""
-    await page.click("#new-conversation")
-    await page.fill("#new-form [name=title]", title)
-    for name in names:
-        await page.click(f"#people label:has-text('{name}')")
-    await page.click("#new-form [value=create]")
-    await expect(page.locator("#thread-title")).to_have_text(title)
-
-
-async def go_to(page: Page, title: str) -> None:
-    """Open a conversation of the list's."""
-    await page.click(f"#conversations button:has-text('{title}')")
-    await expect(page.locator("#thread-title")).to_have_text(title)
 
 
 @on_both_pages
@@ -267,6 +251,48 @@ async def test_what_is_said_while_messages_are_loaded_is_shown_too(
     await expect(luis.locator("#messages .content", has_text="meanwhile")).to_be_visible()
     await expect(luis.locator("#messages .content", has_text="Hola, Luis")).to_be_visible()
     assert await said(luis, "meanwhile") == ["meanwhile"]
+
+
+LISTS_FAIL = """
+const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+Object.defineProperty(WebSocket.prototype, "onmessage", {
+  set(handler) {
+    set.call(this, handler && ((event) => {
+      const frame = JSON.parse(event.data);
+      if (window.listsFail && frame.type === "response" && frame.payload?.conversations) {
+        const payload = { code: "unavailable", message: "The list can't be had" };
+        const data = JSON.stringify({ type: "error", id: frame.id, payload });
+        event = new MessageEvent("message", { data });
+      }
+      handler.call(this, event);
+    }));
+  },
+});
+"""
+"""Has the server refuse lists as long as the page says so."""
+
+
+@on_both_pages
+async def test_what_could_not_be_loaded_after_one_return_is_loaded_after_the_next(
+    windows: Windows, server: Server, proxy: Proxy, path: str
+) -> None:
+    ana = await windows.open("ana", path, script=LISTS_FAIL)
+    await ana.evaluate("() => { window.listsFail = true; }")
+    await asyncio.to_thread(server.stop)
+    with serving("example_app:create_app()") as again:
+        proxy.target = again.port
+        # The new process remembers nothing.
+        await expect(ana.locator("body")).to_contain_text("The list can't be had")
+        await ana.evaluate("() => { window.listsFail = false; }")
+        await connected(ana)
+        proxy.go_away()
+        await expect(ana.locator("#connection")).to_have_attribute("data-state", "waiting")
+        luis = await windows.open("luis", path, port=again.port)
+        proxy.come_back()
+        await expect(ana.locator("#notice")).to_contain_text("Loading what was missed")
+        await expect(ana.locator("body")).not_to_contain_text("The list can't be had")
+        await write(luis, "all is well")
+        await expect(ana.locator("#messages .content", has_text="all is well")).to_be_visible()
 
 
 async def now(page: Page) -> int:

@@ -204,7 +204,13 @@ async def test_who_logs_out_leaves_no_session_behind(
     assert (await luis.request.post(refresh, headers=headers)).status == 401
 
 
-async def test_a_session_that_is_over_ends_at_the_login(windows: Windows, server: Server) -> None:
+async def test_a_session_that_is_over_ends_at_the_login_which_refuses_a_deleted_account(
+    site: Site, windows: Windows, server: Server
+) -> None:
     luis = await windows.open("luis")
     await call(luis, server, "DELETE", "/users/luis")
+    await expect(luis.locator("[data-demo=luis]")).to_be_visible()
+    async with luis.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        await luis.click("[data-demo=luis]")
+    assert (await answered.value).status < 400
     await expect(luis.locator("[data-demo=luis]")).to_be_visible()

@@ -291,6 +291,16 @@ async def test_a_clock_that_is_wrong_by_more_than_a_tokens_life_asks_for_none(
     assert (await server.peer()).token == "first"
 
 
+async def test_who_logs_in_after_another_is_asked_for_a_token_of_their_own(server, make):
+    source = Source("first", "second")
+    client = make(source)
+    for token in ("first", "second"):
+        await within(client.connect())
+        assert (await server.peer()).token == token
+        await client.disconnect()
+    assert source.reasons == ["connect", "connect"]
+
+
 async def test_a_plain_token_is_not_refreshed(server, make, clock, fast):
     server.greeting["expires_at"] = clock.now + 1
     client = make("token")

@@ -373,7 +373,7 @@ async def test_a_full_queue_is_answered_whole_within_the_servers_rate(
         await asyncio.sleep(0)  # Begun, and refused again and again.
         asking = [client.request("who", "native", number=str(number)) for number in range(100)]
         answers = asyncio.gather(*asking)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # All of them wait.
         proxy.come_back()
         async with asyncio.timeout(20):
             await connecting

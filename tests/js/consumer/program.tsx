@@ -1,6 +1,6 @@
-/** A program of somebody who has installed the package: `tsc` reads this, nobody runs it. */
+/** How the hooks are typed for who has installed the package: `tsc` reads this, nobody runs it. */
 
-import { createWebSocketClient, RealtimeError, UnauthorizedError } from "quart-realtime";
+import { createWebSocketClient } from "quart-realtime";
 import {
   RealtimeProvider,
   useConnectionState,
@@ -11,33 +11,9 @@ import {
   useRoom,
 } from "quart-realtime/react";
 
-interface Message {
-  id: string;
-  content: string;
-}
+import type { Chat, Message } from "./client.js";
 
-interface Chat {
-  requests: {
-    messages: {
-      create: { payload: { message: { content: string } }; response: { message: Message } };
-    };
-  };
-  events: { new_message: Message };
-}
-
-const client = createWebSocketClient<Chat>(async (reason) => {
-  if (reason === "expired") throw new UnauthorizedError("log in again");
-  return "token";
-});
-const answer = await client.send("messages", "create", { message: { content: "Hola" } }, { retry: true });
-answer.message.id satisfies string;
-client.on("new_message", ({ content }) => content satisfies string);
-client.onError = (error) => error instanceof RealtimeError && (error.code satisfies string);
-
-// @ts-expect-error not what the action takes
-client.send("messages", "create", { message: { content: 1 } });
-// @ts-expect-error no such event
-client.on("nonsense", () => {});
+const client = createWebSocketClient<Chat>("token");
 
 function Messages() {
   const { data, error, isLoading, reload } = useRequest<{ messages: Message[] }>("messages", "get_all", {});

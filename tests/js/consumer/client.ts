@@ -1,13 +1,13 @@
-/** How the client is typed: `tsc` reads this, nobody runs it. */
+/** How the client is typed for who has installed the package: `tsc` reads this, nobody runs it. */
 
-import { createWebSocketClient } from "../../quart_realtime/static/index.js";
+import { createWebSocketClient, RealtimeError, UnauthorizedError } from "quart-realtime";
 
-interface Message {
+export interface Message {
   id: string;
   content: string;
 }
 
-interface Chat {
+export interface Chat {
   requests: {
     messages: {
       create: { payload: { message: { content: string } }; response: { message: Message } };
@@ -25,6 +25,7 @@ client.send("messages", "create", { message: { content: "Hola" } }, (data, error
 });
 client.on("new_message", ({ content }) => content satisfies string);
 client.subscribe("hall").on("new_message", ({ content }, event) => [content, event.room] satisfies string[]);
+client.onError = (error) => error instanceof RealtimeError && (error.code satisfies string);
 client.onConnect = (greeting) => greeting.user_id satisfies string | null | undefined;
 
 // @ts-expect-error no such resource
@@ -36,7 +37,10 @@ client.send("messages", "create", { message: { content: 1 } });
 // @ts-expect-error no such event
 client.on("nonsense", () => {});
 
-const loose = createWebSocketClient(async (reason) => `${reason satisfies "connect" | "expired" | "refresh"}`);
+const loose = createWebSocketClient(async (reason) => {
+  if (reason === "expired") throw new UnauthorizedError("log in again");
+  return `${reason satisfies "connect" | "refresh"}`;
+});
 const answer = await loose.send("anything", "at_all", { n: 1 });
 answer.whatever.it.is;
 loose.on("anything", (data) => data.at.all);
