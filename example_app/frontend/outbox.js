@@ -11,6 +11,8 @@ export class Outbox {
   #client;
   #items = [];
   #written = 0;
+  /** The ids of those whose answer came before their event. */
+  #answered = new Set();
   /** The end of what is being sent: one message after the other, or the server might mix them up. */
   #sent = Promise.resolve();
   #watchers = new Set();
@@ -49,7 +51,8 @@ export class Outbox {
   }
 
   /** Take note of an event, which is often here before the answer: what it tells of isn't shown twice. */
-  heard({ conversation_id, sender_id, content }) {
+  heard({ id, conversation_id, sender_id, content }) {
+    if (this.#answered.delete(id)) return;
     const told = this.#items.find(
       ({ message, problem }) =>
         problem === null &&
@@ -72,6 +75,7 @@ export class Outbox {
     const { message } = item;
     try {
       const { message: created } = await this.#client.send("messages", "create", { message }, PATIENTLY);
+      if (this.#items.some(({ key }) => key === item.key)) this.#answered.add(created.id);
       for (const sent of this.#listeners) sent(created);
       this.discard(item);
     } catch (error) {

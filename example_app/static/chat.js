@@ -212,6 +212,7 @@ async function messagesOf(conversation_id, cursor = null) {
 const events = {
   new_message(message) {
     forgetTyping(message.sender_id);
+    heard(message);
     change(() => showNew(message));
     const conversation = state.conversations.get(message.conversation_id);
     if (!conversation || message.conversation_id === state.open || message.sender_id === state.me) return;
@@ -296,26 +297,46 @@ let sent = Promise.resolve();
 function post(message) {
   const own = client; // Whoever logs in next doesn't say it.
   const { item, fail } = pendingItem(message, { again: () => enqueue(), discard: () => finish() });
-  const finish = () => {
-    state.pending.delete(item);
-    item.remove();
+  const finish = () => discard(item);
+  const show = () => {
+    state.pending.set(item, message);
+    if (state.open === message.conversation_id) $("messages").append(item);
   };
   async function send() {
     try {
       const { message: created } = await own.send("messages", "create", { message }, PATIENTLY);
       finish();
-      events.new_message(created);
+      change(() => showNew(created));
     } catch (error) {
+      if (own !== client) return;
+      // An event of another window's, with the same text, may have taken it away.
+      if (!state.pending.has(item)) show();
       fail(error.message);
     }
   }
   const enqueue = () => {
     sent = sent.then(send);
   };
-  state.pending.set(item, message);
-  $("messages").append(item);
+  show();
   scrollDown();
   enqueue();
+}
+
+function discard(item) {
+  state.pending.delete(item);
+  item.remove();
+}
+
+/** Take note of an event, which is often here before the answer: what it tells of isn't shown twice. */
+function heard({ id, conversation_id, sender_id, content }) {
+  if (sender_id !== state.me || $(id) !== null) return;
+  const told = [...state.pending].find(
+    ([item, message]) =>
+      !item.classList.contains("failed") &&
+      message.conversation_id === conversation_id &&
+      message.content === content,
+  );
+  if (told) discard(told[0]);
 }
 
 $("content").addEventListener("input", () => {

@@ -156,6 +156,29 @@ async def test_whoever_the_server_sends_away_is_told_why(windows: Windows, path:
     await expect(ana.locator("#me")).to_have_text("Luis")
 
 
+COUNT_DOUBLES = """() => {
+  window.doubles = 0;
+  new MutationObserver(() => {
+    const items = [...document.querySelectorAll("#messages .content")];
+    const shown = items.map((item) => item.textContent);
+    window.doubles += shown.length - new Set(shown).size;
+  }).observe(document.getElementById("messages"), { childList: true, subtree: true });
+}"""
+
+
+@on_both_pages
+async def test_what_is_sent_is_not_shown_twice_between_its_event_and_its_answer(
+    windows: Windows, path: str
+) -> None:
+    ana = await windows.open("ana", path)
+    await ana.evaluate(COUNT_DOUBLES)
+    for number in range(10):
+        await write(ana, f"once {number}")
+        await expect(ana.locator("#messages .pending")).to_have_count(0)
+    assert await said(ana, "once") == [f"once {number}" for number in range(10)]
+    assert await ana.evaluate("doubles") == 0
+
+
 async def apart(windows: Windows, server: Server, proxy: Proxy, path: str) -> tuple[Page, Page]:
     """Open a window whose network has gone away, and one that has a way of its own."""
     ana = await windows.open("ana", path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from .conftest import Windows, connected, said, write
+from .conftest import Windows, connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,28 +47,6 @@ async def test_what_strict_mode_mounts_twice_is_one_socket(
     await expect(here).to_have_attribute("data-connections", "1")
     assert len(sockets) == 1
     assert problems == []
-
-
-COUNT_DOUBLES = """() => {
-  window.doubles = 0;
-  new MutationObserver(() => {
-    const items = [...document.querySelectorAll("#messages .content")];
-    const shown = items.map((item) => item.textContent);
-    window.doubles += shown.length - new Set(shown).size;
-  }).observe(document.getElementById("messages"), { childList: true, subtree: true });
-}"""
-
-
-async def test_what_is_sent_is_not_shown_twice_between_its_event_and_its_answer(
-    windows: Windows,
-) -> None:
-    ana = await windows.open("ana", "/react")
-    await ana.evaluate(COUNT_DOUBLES)
-    for number in range(10):
-        await write(ana, f"once {number}")
-        await expect(ana.locator("#messages .pending")).to_have_count(0)
-    assert await said(ana, "once") == [f"once {number}" for number in range(10)]
-    assert await ana.evaluate("doubles") == 0
 
 
 async def test_what_is_being_written_waits_while_another_conversation_is_open(
