@@ -1,6 +1,6 @@
 """Quart-Realtime: existing Quart routes answer over a websocket, and tell what they change."""
 
-from .broker import Presence
+from .broker import BrokerHealth, Presence
 from .connection import Connection
 from .context import current_connection
 from .errors import (
@@ -19,14 +19,17 @@ from .errors import (
 )
 from .extension import Realtime
 from .protocol import CloseCode, HistoryPolicy, Notification
+from .runtime import Health
 
 __all__ = [
     "BadRequest",
+    "BrokerHealth",
     "BrokerUnavailable",
     "CloseCode",
     "Conflict",
     "Connection",
     "Forbidden",
+    "Health",
     "HistoryPolicy",
     "InvalidPayload",
     "NotFound",

@@ -1,6 +1,7 @@
 """The broker: what carries events between publishers and rooms, and remembers them a while.
 
-:class:`Broker` says what is guaranteed; :class:`MemoryBroker` keeps it within one process.
+:class:`Broker` says what is guaranteed; :class:`MemoryBroker` keeps it within one process, and
+:class:`~quart_realtime.redis_broker.RedisBroker` among many.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class Presence:
     connections: int
 
 
+@frozen
+class Once:
+    """What makes an event be sent once, though it may be published again: *ttl* is in seconds."""
+
+    key: str
+    ttl: float
+
+
 class Listener(Protocol):
     """Where a broker brings what was published, on every process that wants it."""
 
@@ -49,14 +58,46 @@ class Listener(Protocol):
     def obey(self, command: Mapping[str, Any]) -> None:
         """Carry out a command that was sent to all processes."""
 
+    def lose(self, room: str | None) -> None:
+        """Learn that events of *room* were lost, or events of any room and commands if None."""
+
+    async def presence_changed(self, room: str, came: list[str], went: list[str]) -> None:
+        """Learn that users came to *room* or went without a connection of theirs being seen to."""
+
+    async def rest(self) -> None:
+        """Return when more may be delivered."""
+
+
+@frozen
+class BrokerHealth:
+    """How a broker is, and what has gone wrong since it started.
+
+    Args:
+        up: Whether it can be reached, and heard.
+        links_broken: How often what is published could not be heard for a while.
+        gaps_filled: How often events missed in that way were delivered late, from history.
+        rooms_lost: How often that was not possible, and a room's members had to resume.
+        ignored: How many messages made no sense.
+    """
+
+    up: bool = True
+    links_broken: int = 0
+    gaps_filled: int = 0
+    rooms_lost: int = 0
+    ignored: int = 0
+
 
 class Broker(ABC):
     """Carries events and commands to all processes.
 
     What an implementation guarantees:
 
-    - The events of one room are delivered in the order of their offsets, the same to everybody.
+    - The events of one room are delivered in the order of their offsets, the same to everybody,
+      each once.
     - An event that :meth:`publish` accepted is in the room's history before it is delivered.
+    - An event that it accepted is delivered wherever the room is subscribed, or ``lose`` is called
+      there. One that it didn't accept may still be; published again under the same key it is
+      delivered once.
     - :meth:`recover` returns all that came after a position, or says that it can't.
     - Of the requests that begin under one key, one runs; the others get its answer.
 
@@ -72,7 +113,7 @@ class Broker(ABC):
         """Let go of everything; nothing is delivered afterwards."""
 
     @abstractmethod
-    async def subscribe(self, room: str) -> None:
+    async def subscribe(self, room: str, history: HistoryPolicy) -> None:
         """Have the events of *room* delivered here: its first local member has come."""
 
     @abstractmethod
@@ -80,11 +121,19 @@ class Broker(ABC):
         """End that: the last local member of *room* has gone."""
 
     @abstractmethod
-    async def publish(self, event: Event, history: HistoryPolicy) -> Event:
+    async def publish(
+        self, event: Event, history: HistoryPolicy, once: Once | None = None
+    ) -> Event:
         """Number *event*, keep it, and deliver it to all subscribers of its room.
 
+        Args:
+            event: What is sent.
+            history: How much the room keeps; nothing of an event that isn't worth it.
+            once: Has it sent only if nothing was sent to the room under the same key before.
+
         Returns:
-            The event with its offset and epoch, where the room keeps history.
+            The event with its offset and epoch, where the room keeps history; those of the
+            first, where it was sent before.
 
         """
 
@@ -143,6 +192,11 @@ class Broker(ABC):
     async def abandon(self, key: str) -> None:
         """Forget *key*: its request did not run to an answer, and may be tried again."""
 
+    @property
+    def health(self) -> BrokerHealth:
+        """How it is."""
+        return BrokerHealth()
+
 
 class _Room:
     """A room's history: the newest events of one epoch, numbered without a gap."""
@@ -180,7 +234,7 @@ class _Room:
 
 
 @frozen(eq=False)
-class _Once:
+class _Answer:
     """A request that runs once: what it asks for, till when it is kept, and its answer."""
 
     fingerprint: str
@@ -211,7 +265,8 @@ class MemoryBroker(Broker):
         self._rooms: dict[str, _Room] = {}
         # Lists, since a user's connections are few, and a set takes three times as much for one.
         self._present: dict[str, dict[str, list[str]]] = {}
-        self._once: dict[str, _Once] = {}
+        self._once: dict[str, _Answer] = {}
+        self._sent: dict[tuple[str, str], tuple[float, Event]] = {}
         self._next_sweep = 0.0
 
     async def start(self, listener: Listener) -> None:
@@ -227,7 +282,7 @@ class MemoryBroker(Broker):
                 once.answer.exception()  # Looked at, in case that nobody waits for it.
         self._once.clear()
 
-    async def subscribe(self, room: str) -> None:
+    async def subscribe(self, room: str, history: HistoryPolicy) -> None:
         """Have the events of *room* delivered here."""
         self._subscribed.add(room)
 
@@ -235,8 +290,19 @@ class MemoryBroker(Broker):
         """No longer have them delivered."""
         self._subscribed.discard(room)
 
-    async def publish(self, event: Event, history: HistoryPolicy) -> Event:
+    async def publish(
+        self, event: Event, history: HistoryPolicy, once: Once | None = None
+    ) -> Event:
         """Number *event*, keep it, and deliver it to all subscribers of its room."""
+        if once is not None:
+            now = self._clock()
+            self._sweep(now)
+            expires, sent = self._sent.get((event.room, once.key), (now, None))
+            if sent is not None and expires > now:
+                return sent
+            event = await self.publish(event, history)
+            self._sent[event.room, once.key] = (now + once.ttl, event)
+            return event
         if history.keeps:
             event = self._room(event.room, history).append(event, history, self._clock())
         if self._listener is not None and event.room in self._subscribed:
@@ -275,6 +341,8 @@ class MemoryBroker(Broker):
             room.forget(now)
         for key in [key for key, once in self._once.items() if once.is_over(now)]:
             del self._once[key]
+        for sent in [sent for sent, (expires, _) in self._sent.items() if expires <= now]:
+            del self._sent[sent]
 
     async def enter(self, room: str, user_id: str, connection_id: str) -> int:
         """Record a user's connection as present in *room*."""
@@ -313,7 +381,7 @@ class MemoryBroker(Broker):
             self._sweep(now)
             once = self._once.get(key)
             if once is None or once.is_over(now):
-                self._once[key] = _Once(fingerprint, now + ttl)
+                self._once[key] = _Answer(fingerprint, now + ttl)
                 return None
             if once.fingerprint != fingerprint:
                 raise Conflict("this key was used for another request: choose a new one")

@@ -32,7 +32,7 @@ from .emissions import (
 from .endpoint import EXTENSION, check_endpoint, handing_over, make_blueprint
 from .errors import RealtimeError, SetupError
 from .models import check_type, to_builtins
-from .protocol import HistoryPolicy, check_event_name
+from .protocol import HistoryPolicy, check_event_name, is_short_name
 from .registry import (
     AnyFunction,
     Emission,
@@ -45,7 +45,7 @@ from .registry import (
 )
 from .results import is_success, value_of
 from .route_requests import note_errors
-from .runtime import Runtime
+from .runtime import Health, Runtime
 from .settings import Settings
 
 logger = logging.getLogger("quart_realtime")
@@ -241,6 +241,7 @@ class Realtime:
         *,
         room: RoomSource = None,
         others_only: bool = False,
+        key: str | None = None,
     ) -> None:
         """Send an event, from anywhere in the app.
 
@@ -251,15 +252,20 @@ class Realtime:
                 event's declared room by default, or else everyone. ``user:`` and an id is one
                 user. It is taken as it is: what isn't filled in stays as it stands.
             others_only: Whether the connection whose request is running is left out.
+            key: 1 to 64 characters. What is sent to a room again under the same key within
+                ``QUART_REALTIME_IDEMPOTENCY_TTL`` is not sent, so that it may be tried again
+                after a BrokerUnavailable.
 
         Raises:
             InvalidPayload: the data isn't what is declared for the event.
             EmissionError: that can't name a room, or the declared room's template can't be
                 filled from the data.
-            ValueError: that can't name an event.
-            BrokerUnavailable: it did not go out.
+            ValueError: that can't name an event, or be a key.
+            BrokerUnavailable: it isn't known to have gone out, within 2 seconds.
         """
         check_event_name(event)
+        if key is not None and not is_short_name(key):
+            raise ValueError(f"{key!r} can't be a key: write 1 to 64 printable characters")
         runtime = self._runtime()
         plain = to_builtins(data)
         if room is None:
@@ -268,7 +274,7 @@ class Realtime:
             said = await settled(room(plain)) if callable(room) else room
             rooms = checked_rooms([said] if isinstance(said, str) else said)
         exclude = _own_connection() if others_only else None
-        await runtime.publish(event, data, rooms, exclude)
+        await runtime.publish(event, data, rooms, exclude, key)
 
     def on(self, event: str) -> Callable[[F], F]:
         """Have the decorated function hear an event on the server.
@@ -363,6 +369,10 @@ class Realtime:
         user's own connections.
         """
         return await self._runtime().presence(room)
+
+    def health(self) -> Health:
+        """Return how this process is: its connections, its broker, and what has failed."""
+        return self._runtime().health()
 
     async def drain(self) -> None:
         """Take no more connections in this process, and send away those there are.

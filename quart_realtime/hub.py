@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from attrs import define, evolve
 
-from .broker import Broker, Presence, Recovery
+from .broker import Broker, Once, Presence, Recovery
 from .errors import RealtimeError, RoomForbidden
 from .frames import Frame, event_frame, skipped_frame
 from .models import dump
@@ -28,6 +28,10 @@ from .registry import HistoryPolicies
 logger = logging.getLogger("quart_realtime")
 
 NO_HISTORY = HistoryPolicy(0, 0)
+PRESENCE_HISTORY = HistoryPolicy(1000, 300)
+"""How much is kept of who comes and goes, for processes that could not hear it for a while."""
+DELIVERIES = 1 << 14
+"""After how many deliveries whoever brings more waits until they have been written."""
 HELD_EVENTS = 1000
 """How many live events a subscriber's resume may hold back before it has lost its place."""
 
@@ -56,33 +60,49 @@ class Subscriber(Protocol):
 
 @define(eq=False)
 class _Member:
-    """A subscriber in a room; while *held* is a list its live events wait there.
+    """A subscriber in a room.
 
-    *present* tells whether the user has been made known to the room.
+    While *held* is a list its live events wait there. *told* is the place that it was told when it
+    joined: what comes live and isn't past that is known to it already. *direct* is whether neither
+    matters any more. *present* tells whether the user has been made known to the room.
     """
 
     subscriber: Subscriber
     user_id: str | None
     held: list[Event] | None = None
+    told: Position | None = None
+    direct: bool = False
     present: bool = False
+
+    def hold(self) -> None:
+        """Have live events wait from now on."""
+        self.direct = False
+        self.held = [] if self.held is None else self.held
 
     def deliver(self, event: Event, frame: Frame) -> None:
         """Pass *event* on, or hold it back; *frame* is the event, encoded."""
         if self.held is None:
-            self._tell(event, frame)
+            self._take(event, frame)
         elif len(self.held) < HELD_EVENTS:
             self.held.append(event)
         else:
             self.subscriber.lose_place()
 
-    def release(self, newest: int) -> None:
-        """Deliver what was held back and is past *newest*, and from now on all."""
+    def release(self, told: Position | None) -> None:
+        """Deliver what was held back and is past *told*, and from now on all that is."""
         held, self.held = self.held, None
+        if told is not None and told.epoch is not None:
+            self.told = told
+        self.direct = self.told is None
         for event in held or ():
-            if event.offset is None or event.offset > newest:
-                self._tell(event, event_frame(event))
+            self._take(event, event_frame(event))
 
-    def _tell(self, event: Event, frame: Frame) -> None:
+    def _take(self, event: Event, frame: Frame) -> None:
+        if self.told is not None and event.offset is not None:
+            if event.epoch == self.told.epoch and event.offset <= self.told.offset:
+                return
+            # Offsets only grow: from here on there is nothing to compare.
+            self.told, self.direct = None, True
         if event.exclude != self.subscriber.id:
             self.subscriber.deliver(frame)
         elif event.offset is not None:
@@ -99,7 +119,7 @@ class Entry:
 
     recovery: Recovery
     _member: _Member
-    _told: int
+    _told: Position | None
 
     def open(self) -> None:
         """Deliver what was held back and the answer doesn't stand for, and from now on all."""
@@ -120,15 +140,18 @@ class Hub:
     Args:
         broker: What carries the events.
         histories: What each room keeps of its past.
+        most: After how many bytes whoever brings events waits for the sockets.
 
     Attributes:
-        load: What has been delivered since a publisher last waited for the sockets.
+        catch_up: Returns when the sockets have been written what was delivered.
 
     """
 
-    def __init__(self, broker: Broker, histories: HistoryPolicies) -> None:
+    def __init__(self, broker: Broker, histories: HistoryPolicies, most: int = 1 << 18) -> None:
         self.broker = broker
-        self.load = Load()
+        self.catch_up: Callable[[], Awaitable[None]] | None = None
+        self._load = Load()
+        self._most = most
         self.node = uuid4().hex
         self._histories = histories
         self._rooms: dict[str, dict[str, _Member]] = {}
@@ -176,7 +199,10 @@ class Hub:
             except RealtimeError:
                 logger.warning("leaving room %r failed", room, exc_info=True)
         user_id = self._user_ids.pop(subscriber.id)
-        await self.broker.exit(_logins(user_id), user_id, subscriber.id)
+        try:
+            await self.broker.exit(_logins(user_id), user_id, subscriber.id)
+        except RealtimeError:
+            logger.warning("logging %r out failed", user_id, exc_info=True)
 
     def subscribers(self, room: str | None = None) -> list[Subscriber]:
         """Return the subscribers in *room*, or all, of this process."""
@@ -201,8 +227,8 @@ class Hub:
         """
         room = position.room
         known = self._rooms.get(room, {}).get(subscriber.id)
-        member = known or await self._enter(subscriber, room)
-        member.held = [] if member.held is None else member.held
+        member = known or await self._enter(subscriber, room, presence=presence)
+        member.hold()
         try:
             recovery = await self.broker.recover(position, self._histories.of(room))
             if presence and not member.present:
@@ -211,7 +237,7 @@ class Hub:
             if known is None:
                 await self.leave(subscriber, room)
             else:
-                member.release(0)
+                member.release(None)
             raise
         if subscriber.id not in self._subscribers:
             # It ended while the broker was asked, too late for its detach to see this room.
@@ -226,20 +252,29 @@ class Hub:
             events=tuple(event for event in recovery.events if event.exclude != subscriber.id),
         )
         # Who was there already and asks for no history is owed what came meanwhile.
-        told = 0 if known and position.epoch is None else recovery.position.offset
+        told = None if known and position.epoch is None else recovery.position
         return Entry(recovery, member, told)
 
-    async def _enter(self, subscriber: Subscriber, room: str) -> _Member:
+    async def _enter(self, subscriber: Subscriber, room: str, *, presence: bool) -> _Member:
         async with self._change(room):
             members = self._rooms.get(room)
             if members is None:
                 # Subscribe before recording the member: if that fails the room stays empty, so
                 # that the next join tries again.
-                await self.broker.subscribe(room)
+                await self._follow(room, presence=presence)
                 members = self._rooms[room] = {}
             user_id = self._user_ids.get(subscriber.id)
             subscriber.rooms.add(room)
             return members.setdefault(subscriber.id, _Member(subscriber, user_id))
+
+    async def _follow(self, room: str, *, presence: bool) -> None:
+        await self.broker.subscribe(room, self._histories.of(room))
+        if presence:
+            try:
+                await self.broker.subscribe(_comings(room), PRESENCE_HISTORY)
+            except BaseException:
+                await self.broker.unsubscribe(room)
+                raise
 
     async def leave(self, subscriber: Subscriber, room: str) -> bool:
         """Take *subscriber* out of *room*; False when it wasn't in there."""
@@ -252,6 +287,7 @@ class Hub:
                 if room in self._rooms and not self._rooms[room]:
                     del self._rooms[room]
                     await self.broker.unsubscribe(room)
+                    await self.broker.unsubscribe(_comings(room))
         finally:
             await self._vanish(room, member)
         return True
@@ -269,19 +305,31 @@ class Hub:
         # Noted before it is done: whoever leaves meanwhile has to undo it.
         member.present = True
         if await self.broker.enter(room, member.user_id, member.subscriber.id) == 1:
-            await self._tell_presence(PRESENCE_JOIN, room, member)
+            await self._tell_presence(PRESENCE_JOIN, room, member.user_id, member)
 
     async def _vanish(self, room: str, member: _Member) -> None:
         if not member.present or member.user_id is None:
             return
         left = await self.broker.exit(room, member.user_id, member.subscriber.id)
         if left == 0:
-            await self._tell_presence(PRESENCE_LEAVE, room, member)
+            await self._tell_presence(PRESENCE_LEAVE, room, member.user_id, member)
 
-    async def _tell_presence(self, kind: str, room: str, member: _Member) -> None:
-        exclude = member.subscriber.id
-        event = Event(kind, dump({"user_id": member.user_id}), room, exclude=exclude)
-        await self.broker.publish(event, NO_HISTORY)
+    async def _tell_presence(
+        self, kind: str, room: str, user_id: str, member: _Member | None = None
+    ) -> None:
+        """Tell a room that somebody came or went, but for the *member* who did."""
+        exclude = None if member is None else member.subscriber.id
+        event = Event(kind, dump({"user_id": user_id}), _comings(room), exclude=exclude)
+        await self.broker.publish(event, PRESENCE_HISTORY)
+
+    async def presence_changed(self, room: str, came: list[str], went: list[str]) -> None:
+        """Tell a room of users who came or went while nobody could say so."""
+        if room.startswith(_PRIVATE):
+            return
+        for user_id in came:
+            await self._tell_presence(PRESENCE_JOIN, room, user_id)
+        for user_id in went:
+            await self._tell_presence(PRESENCE_LEAVE, room, user_id)
 
     async def present(self, room: str) -> list[Presence]:
         """Return who is in *room*, on all processes."""
@@ -291,34 +339,59 @@ class Hub:
         """Return the user with the number of connections, on all processes; nobody if none."""
         return await self.broker.present(_logins(user_id))
 
-    async def publish(self, event: Event, *, history: bool = True) -> Event:
+    async def publish(
+        self, event: Event, *, history: bool = True, once: Once | None = None
+    ) -> Event:
         """Send *event* to its room, on all processes.
 
         Args:
             event: What is sent.
             history: Whether the room keeps it, if it keeps any; False for what is worth nothing
                 a moment later.
+            once: Has it sent only once, though it may be published again.
         """
         policy = self._histories.of(event.room) if history else NO_HISTORY
-        return await self.broker.publish(event, policy)
+        sent = await self.broker.publish(event, policy, once)
+        await self.rest()
+        return sent
+
+    async def rest(self) -> None:
+        """Wait for the sockets where much has been delivered.
+
+        Else whoever brings events in a loop would leave them no turn to be written in: all their
+        readers would look slow, and the event loop would stall.
+        """
+        if self._load.deliveries > DELIVERIES or self._load.size > self._most:
+            self._load = Load()
+            if self.catch_up is not None:
+                await self.catch_up()
 
     def deliver(self, event: Event) -> None:
         """Hand *event*, encoded once, to each subscriber of its room here."""
+        if event.room.startswith(_COMINGS):
+            # Numbered on the way, so that none is missed; clients count without them.
+            room = event.room.removeprefix(_COMINGS)
+            event = evolve(event, room=room, offset=None, epoch=None)
         members = self._rooms.get(event.room)
         if not members:
             return
         frame = event_frame(event)
-        self.load.deliveries += len(members)
-        self.load.size += len(frame)
+        self._load.deliveries += len(members)
+        self._load.size += len(frame)
         for member in members.values():
             try:
-                if member.held is None and event.exclude is None:
+                if member.direct and event.exclude is None:
                     # All but a few, and a call less for each.
                     member.subscriber.deliver(frame)
                 else:
                     member.deliver(event, frame)
             except Exception:
                 logger.exception("delivering to %r failed; the others are served", member)
+
+    def lose(self, room: str | None) -> None:
+        """Have the members of *room*, or all, resume: events were lost on the way."""
+        for subscriber in self.subscribers(room and room.removeprefix(_COMINGS)):
+            subscriber.lose_place()
 
     async def command(self, **command: Any) -> None:
         """Carry out a command here, and have all other processes do so too.
@@ -356,9 +429,19 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
 
+_PRIVATE = "\0"
+"""What the names begin with that no room of a client's can have."""
+_COMINGS = f"{_PRIVATE}presence:"
+
+
 def _logins(user_id: str) -> str:
-    """Return the key that a user's connections are counted under; no room can have its name."""
-    return f"\0logins:{user_id}"
+    """Return the key that a user's connections are counted under."""
+    return f"{_PRIVATE}logins:{user_id}"
+
+
+def _comings(room: str) -> str:
+    """Return the room through which is told who comes to *room* and goes."""
+    return f"{_COMINGS}{room}"
 
 
 def user_room(user_id: str) -> str:

@@ -9,16 +9,18 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context
 from typing import Any, cast
 
+from attrs import frozen
 from quart import Quart, current_app, has_app_context
 
 from .auth import Identity, JWTAuthenticator
-from .broker import MemoryBroker, Presence
+from .broker import Broker, BrokerHealth, MemoryBroker, Once, Presence
+from .broker_url import Kind, parse_broker_url
 from .connection import Connection
 from .dispatch import Dispatcher
-from .errors import RoomForbidden, TokenRefused
+from .errors import RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
-from .hub import Hub, Load, user_room
+from .hub import Hub, user_room
 from .limits import RateLimiter
 from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
@@ -33,10 +35,25 @@ from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
-DELIVERIES = 1 << 14
-"""After how many deliveries a publisher waits until they have been written."""
 CANCEL_TIMEOUT = 1.0
 """For how many seconds a task that was cancelled may take to end."""
+
+
+@frozen
+class Health:
+    """How one process is.
+
+    Args:
+        connections: How many connections there are, logged in or not.
+        draining: Whether it takes no more.
+        failed_events: How many events that a route emits could not go out.
+        broker: How its broker is.
+    """
+
+    connections: int
+    draining: bool
+    failed_events: int
+    broker: BrokerHealth
 
 
 class Runtime:
@@ -55,7 +72,11 @@ class Runtime:
         self.authenticator = JWTAuthenticator(app)
         self.limiter = RateLimiter(settings.rate_limit)
         default = HistoryPolicy(settings.history_size, settings.history_ttl)
-        self.hub = Hub(MemoryBroker(), HistoryPolicies(registry, default))
+        self.hub = Hub(
+            make_broker(settings.broker_url),
+            HistoryPolicies(registry, default),
+            settings.send_buffer // 4,
+        )
         self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
         self._dispatcher: Dispatcher | None = None
@@ -86,10 +107,11 @@ class Runtime:
             if self.started:
                 return
             resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
-            await self.hub.start()
             # Anew: these hold to the event loop that they are used in.
             self.wheel = TimerWheel()
             self._transports = Transports(self.settings)
+            self.hub.catch_up = self._transports.catch_up
+            await self.hub.start()
             self.draining = False
             self._dispatcher = Dispatcher(
                 self.app,
@@ -182,6 +204,12 @@ class Runtime:
         if not self._connections:
             self._all_gone.set()
 
+    def health(self) -> Health:
+        """Return how this process is."""
+        return Health(
+            len(self._connections), self.draining, self.failed_events, self.hub.broker.health
+        )
+
     def connections(self, room: str | None = None) -> list[Connection]:
         """Return this process's connections that are logged in, or those in *room*."""
         return cast("list[Connection]", self.hub.subscribers(room))
@@ -262,7 +290,14 @@ class Runtime:
 
     # The one way out for an event
 
-    async def publish(self, name: str, data: Any, rooms: list[str], exclude: str | None) -> None:
+    async def publish(
+        self,
+        name: str,
+        data: Any,
+        rooms: list[str],
+        exclude: str | None,
+        key: str | None = None,
+    ) -> None:
         """Send an event to *rooms*, and have the server-side listeners hear it.
 
         Raises:
@@ -275,26 +310,15 @@ class Runtime:
         encoded = dump_as(None if declared is None else declared.schema, data)
         history = declared is None or declared.history
         event_id = new_event_id()
+        once = None if key is None else Once(key, self.settings.idempotency_ttl)
         for room in rooms:
             event = Event(name, encoded, room, event_id, exclude=exclude)
-            await self.hub.publish(event, history=history)
-            await self._let_catch_up()
+            await self.hub.publish(event, history=history, once=once)
         if rooms:
             notification = Notification(name, encoded, tuple(rooms))
             for record in self.recorders:
                 record(notification)
             await self._tell_listeners(notification)
-
-    async def _let_catch_up(self) -> None:
-        """Wait for the sockets where much has been delivered.
-
-        Else a publisher in a loop would leave them no turn to be written in: all their readers
-        would look slow, and the event loop would stall.
-        """
-        load = self.hub.load
-        if load.deliveries > DELIVERIES or load.size > self.settings.send_buffer // 4:
-            self.hub.load = Load()
-            await self._transports.catch_up()
 
     async def _tell_listeners(self, notification: Notification) -> None:
         listeners = self.registry.listeners.get(notification.type, ())
@@ -318,3 +342,22 @@ class Runtime:
         if self._dispatcher is None:
             raise RuntimeError("the app has stopped")
         return self._dispatcher
+
+
+def make_broker(url: str) -> Broker:
+    """Return the broker at *url*, not yet started.
+
+    Raises:
+        SetupError: what it needs isn't installed, or an option of the URL is unknown.
+    """
+    parsed = parse_broker_url(url)
+    if parsed.kind is Kind.MEMORY:
+        return MemoryBroker()
+    try:
+        from .redis_broker import RedisBroker
+    except ImportError as error:
+        raise SetupError(
+            f"QUART_REALTIME_BROKER_URL needs a package that isn't there ({error}): "
+            'pip install "quart-realtime[redis]".'
+        ) from error
+    return RedisBroker(parsed)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from attrs import Attribute, field, fields, frozen
 from limits import parse_many
 
+from .broker_url import parse_broker_url, without_password
 from .errors import SetupError
 
 PREFIX = "QUART_REALTIME_"
@@ -45,8 +46,7 @@ def _path(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
 
 
 def _broker_url(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
-    if value != "memory://":
-        raise ValueError('"memory://"')
+    parse_broker_url(value)
 
 
 def _rate(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
@@ -115,7 +115,9 @@ class Settings:
     """
 
     url: str = field(default="/ws", validator=_path)
-    broker_url: str = field(default="memory://", validator=_broker_url)
+    broker_url: str = field(
+        default="memory://", validator=_broker_url, repr=lambda url: str(without_password(url))
+    )
     allowed_origins: Any = field(default=None, validator=_origins)
     auth_timeout: float = field(default=10.0, validator=_positive)
     idle_timeout: float = field(default=300.0, validator=_positive)
@@ -157,7 +159,8 @@ class Settings:
             try:
                 attribute.validator(None, attribute, value)
             except ValueError as error:
-                problems.append(f"{key} is {value!r}, but must be {error}.")
+                shown = repr(without_password(value) if "URL" in key else value)
+                problems.append(f"{key} is {shown}, but must be {error}.")
             else:
                 values[attribute.name] = value
         if problems:

@@ -8,6 +8,7 @@ import logging
 import os
 from typing import Any
 
+from attrs import asdict
 from hypercorn.middleware import ProxyFixMiddleware
 from quart import request
 from quart_jwt_extended import get_jwt_identity, jwt_required
@@ -138,3 +139,41 @@ async def publish_padded(name: str, first: int, last: int, size: int) -> Any:
         data = {"number": number, "padding": "x" * size}
         await realtime.notify("padded", data, room=f"numbers:{name}")
     return "", 204
+
+
+@app.post("/users/<user_id>/disconnect")
+async def disconnect(user_id: str) -> Any:
+    await realtime.disconnect(user_id, reason="sent away")
+    return "", 204
+
+
+@app.post("/users/<user_id>/rooms/<room>")
+async def put_in(user_id: str, room: str) -> Any:
+    await realtime.join(user_id, room)
+    return "", 204
+
+
+@app.delete("/users/<user_id>/rooms/<room>")
+async def put_out(user_id: str, room: str) -> Any:
+    await realtime.leave(user_id, room)
+    return "", 204
+
+
+@app.get("/health")
+async def health() -> Any:
+    return asdict(realtime.health())
+
+
+@app.get("/presence/<room>")
+async def presence(room: str) -> Any:
+    return {user.user_id: user.connections for user in await realtime.presence(room)}
+
+
+@realtime.handler("node", "pid")
+async def pid() -> int:
+    return os.getpid()
+
+
+@realtime.handler("slow", "ran")
+async def ran(name: str) -> int:
+    return runs.count(name)

@@ -34,6 +34,8 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.commands: list[dict[str, Any]] = []
+        self.lost: list[str | None] = []
+        self.presence: list[tuple[str, list[str], list[str]]] = []
         self._news = asyncio.Event()
 
     def deliver(self, event: Event) -> None:
@@ -44,10 +46,34 @@ class Recorder:
         self.commands.append(dict(command))
         self._news.set()
 
-    async def has(self, *, events: int = 0, commands: int = 0) -> None:
+    def lose(self, room: str | None) -> None:
+        self.lost.append(room)
+        self._news.set()
+
+    async def presence_changed(self, room: str, came: list[str], went: list[str]) -> None:
+        self.presence.append((room, sorted(came), sorted(went)))
+        self._news.set()
+
+    async def rest(self) -> None:
+        pass
+
+    async def has(
+        self,
+        *,
+        events: int = 0,
+        commands: int = 0,
+        lost: int = 0,
+        presence: int = 0,
+        within: float = BOUND,
+    ) -> None:
         """Wait, for a bounded time, until so much has come."""
-        async with asyncio.timeout(BOUND):
-            while len(self.events) < events or len(self.commands) < commands:
+        async with asyncio.timeout(within):
+            while (
+                len(self.events) < events
+                or len(self.commands) < commands
+                or len(self.lost) < lost
+                or len(self.presence) < presence
+            ):
                 self._news.clear()
                 await self._news.wait()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from quart_realtime.broker import MemoryBroker, Recovery
+from quart_realtime.broker import MemoryBroker, Once, Recovery
 from quart_realtime.errors import BrokerUnavailable, RoomForbidden
 from quart_realtime.hub import HELD_EVENTS, Entry, Hub
 from quart_realtime.protocol import Event, HistoryPolicy, Position
@@ -31,9 +31,9 @@ class Broken(MemoryBroker):
         if method in self.broken:
             raise BrokerUnavailable
 
-    async def subscribe(self, room: str) -> None:
+    async def subscribe(self, room: str, history: HistoryPolicy) -> None:
         self._try("subscribe")
-        await super().subscribe(room)
+        await super().subscribe(room, history)
 
     async def unsubscribe(self, room: str) -> None:
         self._try("unsubscribe")
@@ -67,8 +67,8 @@ class Gated(MemoryBroker):
         await self.gate.wait()
         return result if self.late else await work
 
-    async def subscribe(self, room: str) -> None:
-        await self._at("subscribe", super().subscribe(room))
+    async def subscribe(self, room: str, history: HistoryPolicy) -> None:
+        await self._at("subscribe", super().subscribe(room, history))
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
         return await self._at("recover", super().recover(position, history))
@@ -93,14 +93,17 @@ class Slow(MemoryBroker):
             await asyncio.sleep(0)
         return result
 
-    async def subscribe(self, room: str) -> None:
-        await self._take_time("subscribe", super().subscribe(room))
+    async def subscribe(self, room: str, history: HistoryPolicy) -> None:
+        await self._take_time("subscribe", super().subscribe(room, history))
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
         return await self._take_time("recover", super().recover(position, history))
 
-    async def publish(self, event: Event, history: HistoryPolicy) -> Event:
-        return await self._take_time("publish", super().publish(event, history))
+    async def publish(
+        self, event: Event, history: HistoryPolicy, once: Once | None = None
+    ) -> Event:
+        sent: Event = await self._take_time("publish", super().publish(event, history, once))
+        return sent
 
 
 async def running(broker: MemoryBroker) -> Hub:

@@ -12,6 +12,8 @@ import quart_realtime
 PACKAGE = Path(quart_realtime.__file__).parent
 SERVER = [
     "errors",
+    "backoff",
+    "broker_url",
     "settings",
     "protocol",
     "frames",
@@ -33,6 +35,13 @@ SERVER = [
     "inbox",
     "jobs",
     "broker",
+    "redis_scripts",
+    "redis_servers",
+    "redis_link",
+    "redis_rooms",
+    "redis_presence",
+    "redis_once",
+    "redis_broker",
     "hub",
     "greeting",
     "deadline",
@@ -54,7 +63,6 @@ SERVER = [
     "testing",
 ]
 CLIENT = [
-    "backoff",
     "client_types",
     "client_listeners",
     "client_link",
@@ -64,8 +72,8 @@ CLIENT = [
     "client_following",
     "client",
 ]
-"""The client stands beside the server: of it, it knows the protocol and the errors alone."""
-SHARED = {"errors", "protocol"}
+"""The client stands beside the server: of it, it knows the protocol, the errors and waiting."""
+SHARED = {"backoff", "errors", "protocol"}
 KEPT_APART = {
     "quart_jwt_extended": {"auth"},
     "jwt": {"auth"},
@@ -73,6 +81,7 @@ KEPT_APART = {
     "wsproto": {"servers", "deflate"},
     "quart.testing": {"servers", "testing"},
     "websockets": {"client_link"},
+    "redis": {"redis_servers", "redis_link"},
 }
 """Each of these packages is known to so many modules and no others."""
 PURE = {"errors", "protocol", "frames"}

@@ -1,34 +1,19 @@
-"""What every broker guarantees; each implementation joins by one more factory."""
+"""What every broker guarantees: in memory, over Valkey or Redis, and over a cluster."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from quart_realtime.broker import Broker, MemoryBroker, Presence, Recovery
+from quart_realtime.broker import Broker, Once, Presence, Recovery
 from quart_realtime.errors import Conflict
 from quart_realtime.protocol import MAX_OFFSET, HistoryPolicy, Position
 
-from .fakes import BOUND, Recorder, event
+from ..unit.fakes import BOUND, Recorder, event
 
 KEPT = HistoryPolicy(100, 300)
 NONE = HistoryPolicy(0, 300)
-FACTORIES: dict[str, Callable[[], Broker]] = {"memory": MemoryBroker}
-
-
-@pytest.fixture
-def listener() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture(params=FACTORIES)
-async def broker(request: pytest.FixtureRequest, listener: Recorder) -> AsyncIterator[Broker]:
-    broker = FACTORIES[request.param]()
-    await broker.start(listener)
-    yield broker
-    await broker.stop()
 
 
 async def publish(broker: Broker, *data: object, room: str = "room") -> Position:
@@ -77,7 +62,7 @@ async def test_a_published_event_keeps_all_else(broker: Broker) -> None:
 async def test_what_is_delivered_is_what_publish_returned(
     broker: Broker, listener: Recorder
 ) -> None:
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     sent = await broker.publish(event("x", exclude="c1"), KEPT)
     await listener.has(events=1)
     assert listener.events == [sent]
@@ -86,7 +71,7 @@ async def test_what_is_delivered_is_what_publish_returned(
 async def test_events_are_delivered_in_the_order_of_their_offsets(
     broker: Broker, listener: Recorder
 ) -> None:
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     async with asyncio.timeout(BOUND):
         await asyncio.gather(*(broker.publish(event(n), KEPT) for n in range(50)))
     await listener.has(events=50)
@@ -96,7 +81,7 @@ async def test_events_are_delivered_in_the_order_of_their_offsets(
 async def test_only_rooms_that_are_subscribed_are_delivered(
     broker: Broker, listener: Recorder
 ) -> None:
-    await broker.subscribe("mine")
+    await broker.subscribe("mine", KEPT)
     await publish(broker, 1, room="other")
     await publish(broker, 2, room="mine")
     await listener.has(events=1)
@@ -106,9 +91,10 @@ async def test_only_rooms_that_are_subscribed_are_delivered(
 async def test_nothing_is_delivered_after_unsubscribe_but_it_is_kept(
     broker: Broker, listener: Recorder
 ) -> None:
-    await broker.subscribe("room")
-    await broker.subscribe("marker")
+    await broker.subscribe("room", KEPT)
+    await broker.subscribe("marker", KEPT)
     start = await publish(broker, 1)
+    await listener.has(events=1)
     await broker.unsubscribe("room")
     await publish(broker, 2)
     await publish(broker, 3, room="marker")
@@ -120,10 +106,10 @@ async def test_nothing_is_delivered_after_unsubscribe_but_it_is_kept(
 async def test_subscribing_again_delivers_again_and_only_once(
     broker: Broker, listener: Recorder
 ) -> None:
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     await broker.unsubscribe("room")
-    await broker.subscribe("room")
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
+    await broker.subscribe("room", KEPT)
     await publish(broker, 1, 2)
     await listener.has(events=2)
     assert [item.value() for item in listener.events] == [1, 2]
@@ -132,7 +118,7 @@ async def test_subscribing_again_delivers_again_and_only_once(
 async def test_a_room_without_history_delivers_without_numbers(
     broker: Broker, listener: Recorder
 ) -> None:
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     sent = await broker.publish(event("x"), NONE)
     await listener.has(events=1)
     assert listener.events == [sent]
@@ -144,7 +130,7 @@ async def test_a_room_without_history_delivers_without_numbers(
 async def test_no_character_in_the_name_of_a_room_means_anything(
     broker: Broker, listener: Recorder, name: str
 ) -> None:
-    await broker.subscribe(name)
+    await broker.subscribe(name, KEPT)
     await publish(broker, 1, room="another")
     await publish(broker, 2, room=name)
     await listener.has(events=1)
@@ -152,7 +138,7 @@ async def test_no_character_in_the_name_of_a_room_means_anything(
 
 
 async def test_nothing_is_delivered_after_stop(broker: Broker, listener: Recorder) -> None:
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     await publish(broker, 1)
     await listener.has(events=1)
     await broker.stop()
@@ -223,6 +209,41 @@ async def test_the_position_of_another_room_recovers_nothing(broker: Broker) -> 
     newest = await publish(broker, 1, room="mine")
     stolen = Position("mine", theirs.epoch, 0)
     assert await broker.recover(stolen, KEPT) == Recovery(newest)
+
+
+async def test_what_is_published_twice_under_one_key_is_one_event(
+    broker: Broker, listener: Recorder
+) -> None:
+    await broker.subscribe("room", KEPT)
+    once = Once("order 17", 60)
+    first = await broker.publish(event(1), KEPT, once)
+    again = await broker.publish(event(1), KEPT, once)
+    other = await broker.publish(event(2), KEPT, Once("order 18", 60))
+    await listener.has(events=2)
+    assert (again.epoch, again.offset) == (first.epoch, first.offset)
+    assert [item.value() for item in listener.events] == [1, 2]
+    assert other.offset == 2
+
+
+async def test_a_key_counts_in_its_own_room_alone(broker: Broker, listener: Recorder) -> None:
+    once = Once("order 17", 60)
+    for room in ("a", "b"):
+        await broker.subscribe(room, KEPT)
+        await broker.publish(event(1, room), KEPT, once)
+    await listener.has(events=2)
+    assert [item.room for item in listener.events] == ["a", "b"]
+
+
+async def test_a_key_counts_where_no_history_is_kept_too(
+    broker: Broker, listener: Recorder
+) -> None:
+    await broker.subscribe("room", NONE)
+    once = Once("order 17", 60)
+    for data in (1, 1):
+        await broker.publish(event(data), NONE, once)
+    await broker.publish(event(2), NONE)
+    await listener.has(events=2)
+    assert [item.value() for item in listener.events] == [1, 2]
 
 
 async def test_a_room_without_history_has_no_position(broker: Broker) -> None:

@@ -10,7 +10,7 @@ from quart_realtime.broker import MemoryBroker, Recovery
 from quart_realtime.errors import RealtimeError
 from quart_realtime.protocol import HistoryPolicy, Position
 
-from .fakes import BOUND, Clock, Recorder, event
+from ..unit.fakes import BOUND, Clock, Recorder, event
 
 KEPT = HistoryPolicy(100, 60)
 
@@ -147,7 +147,7 @@ async def test_who_waits_for_an_answer_is_told_when_the_broker_stops(broker: Mem
 async def test_after_stop_publishing_and_commanding_reach_nobody(clock: Clock) -> None:
     broker, listener = MemoryBroker(clock), Recorder()
     await broker.start(listener)
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     await broker.stop()
     await broker.publish(event(1), KEPT)
     await broker.command({"do": "disconnect"})
@@ -160,6 +160,6 @@ async def test_a_broker_can_be_started_again(clock: Clock) -> None:
     await broker.start(Recorder())
     await broker.stop()
     await broker.start(listener)
-    await broker.subscribe("room")
+    await broker.subscribe("room", KEPT)
     await broker.publish(event(1), KEPT)
     assert [item.value() for item in listener.events] == [1]

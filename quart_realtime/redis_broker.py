@@ -1,0 +1,268 @@
+"""The broker over Redis 7 or Valkey: one server, one of Sentinel's, or a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from .broker import Broker, BrokerHealth, Listener, MemoryBroker, Once, Presence, Recovery
+from .broker_url import BrokerUrl
+from .errors import BrokerUnavailable
+from .models import dump
+from .protocol import Event, HistoryPolicy, Position
+from .redis_once import Onces
+from .redis_presence import Presences
+from .redis_rooms import Rooms
+from .redis_scripts import FORMAT, PUBLISH, Names, encode_body, placed
+from .redis_servers import Servers, connect
+
+logger = logging.getLogger("quart_realtime")
+
+BEAT_EVERY = 3.0
+"""How many seconds a process is silent at most."""
+KEEP_EVERY = 6 * 3600.0
+"""How many seconds pass until the numbering of the rooms that are followed is kept alive again."""
+REMEMBER = 10.0
+"""For how many seconds an event is known to have been sent, so that it can be sent again safely
+where the answer was lost."""
+COMMANDS = "\0commands"
+"""The room that commands go through, so that one that was missed is made up for like an event."""
+COMMANDS_KEPT = HistoryPolicy(1000, 300)
+
+
+class Publisher:
+    """Publishes events over Redis.
+
+    Args:
+        servers: Where to.
+        names: What rooms are called there.
+    """
+
+    def __init__(self, servers: Servers, names: Names) -> None:
+        self._servers = servers
+        self._names = names
+
+    async def publish(
+        self, event: Event, history: HistoryPolicy, once: Once | None = None
+    ) -> Event:
+        """Number *event*, keep it, and send it out, in one round trip."""
+        keys, arguments = publication(self._names, self._servers.publish, event, history, once)
+        # Without a place to look for it nobody knows whether it was sent already.
+        again = history.keeps or once is not None
+        return placed(event, await self._servers.run(PUBLISH, keys, *arguments, again=again))
+
+
+def publication(
+    names: Names, verb: str, event: Event, history: HistoryPolicy, once: Once | None
+) -> tuple[tuple[str, ...], tuple[str | bytes | int, ...]]:
+    """Return the keys and arguments with which PUBLISH sends *event*."""
+    room = event.room
+    key = event.id if once is None else f"key:{once.key}"
+    remember = (REMEMBER if history.keeps else 0.0) if once is None else once.ttl
+    return (
+        (names.place(room), names.history(room), names.channel(room), names.sent(room, key)),
+        (
+            verb,
+            history.size,
+            round(history.ttl * 1000),
+            Rooms.life(history),
+            uuid4().hex[:16],
+            round(remember * 1000),
+            encode_body(event),
+        ),
+    )
+
+
+def names_of(url: BrokerUrl) -> Names:
+    """Return what keys and channels are called behind *url*."""
+    return Names(f"{url.prefix}:v{FORMAT}")
+
+
+class RedisBroker(Broker):
+    """Carries events and commands among all processes that share a URL.
+
+    Args:
+        url: Where Redis is.
+
+    Raises:
+        SetupError: an option of the URL is unknown.
+    """
+
+    def __init__(self, url: BrokerUrl) -> None:
+        self._url = url
+        self._names = names_of(url)
+        self.node = ""
+
+    async def start(self, listener: Listener) -> None:
+        """Begin to bring what is published to *listener*.
+
+        Where Redis is away it begins without, and says so in the log.
+
+        Raises:
+            SetupError: Redis can't be used as it is.
+        """
+        self.node = uuid4().hex
+        self._listener = listener
+        self._servers = connect(self._url)
+        heard = _Sorting(listener)
+        self._rooms = Rooms(self._servers, self._names, heard, self.node)
+        self._presences = Presences(self._servers, self._names, self.node, listener)
+        self._onces = Onces(self._servers, self._names, MemoryBroker())
+        self._publisher = Publisher(self._servers, self._names)
+        try:
+            if not await self._servers.greet():
+                logger.error(
+                    "Redis does not answer (QUART_REALTIME_BROKER_URL): requests are answered, "
+                    "but nobody can connect and no event goes out until it does."
+                )
+            self._rooms.start()
+            await self._once_more()
+        except BaseException:
+            await self._servers.close()
+            raise
+        self._beating = asyncio.get_running_loop().create_task(self._beat())
+
+    async def stop(self) -> None:
+        """Let go of everything; nothing is delivered afterwards."""
+        if not self.node:
+            return
+        self.node = ""
+        self._beating.cancel()
+        await asyncio.gather(self._beating, return_exceptions=True)
+        await self._rooms.stop()
+        try:
+            await self._presences.leave()
+        except BrokerUnavailable:
+            logger.warning("Redis could not be told that this process stops: it will notice")
+        await self._servers.close()
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        kept = loop.time()
+        broken = 0
+        while True:
+            await self._wait_for_beat(broken)
+            broken = self._rooms.links.broke
+            await self._once_more()
+            if loop.time() - kept > KEEP_EVERY:
+                kept = loop.time()
+                try:
+                    await self._rooms.keep()
+                except BrokerUnavailable:
+                    kept -= KEEP_EVERY
+
+    async def _wait_for_beat(self, broken: int) -> None:
+        """Wait until it is time, or until Redis is back after it was away."""
+        for _ in range(10):
+            await asyncio.sleep(BEAT_EVERY / 10)
+            if self._rooms.links.broke != broken and self._rooms.links.up:
+                return
+
+    async def _once_more(self) -> None:
+        """Do what is done with each beat; what fails is tried again with the next."""
+        try:
+            await self._rooms.follow(COMMANDS, COMMANDS_KEPT)
+            await self._presences.beat()
+            await self._onces.beat()
+        except BrokerUnavailable:
+            pass
+        except Exception:
+            logger.exception("looking after this process's part in Redis failed")
+
+    async def subscribe(self, room: str, history: HistoryPolicy) -> None:
+        """Have the events of *room* delivered here."""
+        await self._rooms.follow(room, history)
+
+    async def unsubscribe(self, room: str) -> None:
+        """No longer have them delivered."""
+        self._rooms.unfollow(room)
+
+    async def publish(
+        self, event: Event, history: HistoryPolicy, once: Once | None = None
+    ) -> Event:
+        """Number *event*, keep it, and deliver it to all subscribers of its room."""
+        return await self._publisher.publish(event, history, once)
+
+    async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
+        """Return what came after *position*; without an epoch, only where the room stands."""
+        if not history.keeps:
+            return Recovery(Position(position.room))
+        return await self._rooms.recover(position, history)
+
+    async def enter(self, room: str, user_id: str, connection_id: str) -> int:
+        """Record a user's connection as present in *room*."""
+        return await self._presences.enter(room, user_id, connection_id)
+
+    async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
+        """Strike it off again."""
+        return await self._presences.exit(room, user_id, connection_id)
+
+    async def present(self, room: str) -> list[Presence]:
+        """Return who is in *room*, each user once."""
+        return await self._presences.present(room)
+
+    async def command(self, command: Mapping[str, Any]) -> None:
+        """Have each process carry out *command*, JSON values by name."""
+        await self.publish(Event("command", dump(dict(command)), COMMANDS), COMMANDS_KEPT)
+
+    async def begin(self, key: str, fingerprint: str, ttl: float) -> bytes | None:
+        """Begin a request that is to run once."""
+        return await self._onces.begin(key, fingerprint, ttl)
+
+    async def finish(self, key: str, answer: bytes) -> None:
+        """Keep *answer* for whoever comes with *key* again."""
+        await self._onces.finish(key, answer)
+
+    async def abandon(self, key: str) -> None:
+        """Forget *key*, and let one of those that wait for its answer run instead."""
+        await self._onces.abandon(key)
+
+    @property
+    def health(self) -> BrokerHealth:
+        """How it is."""
+        if not self.node:
+            return BrokerHealth(up=False)
+        rooms = self._rooms
+        return BrokerHealth(
+            up=rooms.links.up and self._servers.answers,
+            links_broken=rooms.links.broke,
+            gaps_filled=rooms.gaps,
+            rooms_lost=rooms.lost,
+            ignored=rooms.ignored,
+        )
+
+
+class _Sorting:
+    """Tells commands from events, and passes both on to *listener*."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.rest = listener.rest
+        self.presence_changed = listener.presence_changed
+
+    def deliver(self, event: Event) -> None:
+        """Pass on an event, or obey what it says."""
+        if event.room != COMMANDS:
+            self._listener.deliver(event)
+            return
+        try:
+            command = event.value()
+        except msgspec.DecodeError:
+            command = None
+        if isinstance(command, dict):
+            self._listener.obey(command)
+        else:
+            logger.warning("a command that makes no sense was ignored: %r", event.data)
+
+    def obey(self, command: Mapping[str, Any]) -> None:
+        """Obey a command."""
+        self._listener.obey(command)
+
+    def lose(self, room: str | None) -> None:
+        """Tell that a room was lost, or everything where it was the commands'."""
+        self._listener.lose(None if room == COMMANDS else room)

@@ -1,0 +1,318 @@
+"""What is heard from Redis: channels over one connection to each server, and whether it is deaf.
+
+Pub/sub is at most once: whatever is published while a connection is down, or while a connection is
+up that nothing comes through, is gone. Here that is noticed; :mod:`quart_realtime.redis_rooms`
+makes up for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from .backoff import Backoff
+from .errors import BrokerUnavailable
+from .redis_servers import PATIENCE, UNREACHABLE, Servers
+
+logger = logging.getLogger("quart_realtime")
+
+PROBE_EVERY = 1.5
+"""How many seconds after one probe has come back the next is sent."""
+DEAF_AFTER = 2.0
+"""For how many seconds nothing may come, though a probe was published."""
+ORDERS_AT_ONCE = 500
+"""How many channels one command names; a cluster's names one."""
+BACKOFF = Backoff(base=0.05, ceiling=2.0)
+
+
+class Ear(Protocol):
+    """Who hears the channels."""
+
+    def heard(self, channel: str, message: bytes) -> None:
+        """Take what came over *channel*."""
+
+    def cut_off(self, channels: Iterable[str]) -> None:
+        """Learn that nothing can be heard of *channels* for now; what comes there is lost."""
+
+    def hears_again(self, channel: str) -> None:
+        """Learn that *channel* can be heard from now on."""
+
+    async def rest(self) -> None:
+        """Return when more may come."""
+
+
+class Deaf(Exception):
+    """A connection is up, and nothing comes through it."""
+
+
+class Strayed(Exception):
+    """A channel is heard from another server by now."""
+
+
+class Link:
+    """One connection to one server, opened again as often as it breaks.
+
+    Args:
+        servers: All servers.
+        endpoint: Which of them.
+        probe: The channel on which it hears itself.
+        ear: Who hears.
+        hand_over: Gives a channel to another link, where it is at another server by now.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        endpoint: str,
+        probe: str,
+        ear: Ear,
+        hand_over: Callable[[str, asyncio.Future[None]], bool],
+    ) -> None:
+        self.up = False
+        self.broke = 0
+        self._servers = servers
+        self._endpoint = endpoint
+        self._probe = probe
+        self._ear = ear
+        self._hand_over = hand_over
+        # Each channel that is to be heard, and what waits until it is for the first time.
+        self._wanted: dict[str, asyncio.Future[None]] = {}
+        self._leaving: dict[str, int] = {}
+        self._orders: list[tuple[str, str]] = []
+        self._ordered = asyncio.Event()
+        self._news = asyncio.Event()
+        self._resting = False
+        self._connection: AbstractConnection | None = None
+
+    def listen(self, channel: str) -> asyncio.Future[None]:
+        """Have *channel* heard; the future is done when it is."""
+        future = self._wanted.get(channel)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            self.take_over(channel, future)
+        return future
+
+    def take_over(self, channel: str, future: asyncio.Future[None]) -> None:
+        """Have *channel* heard here; *future* waits until it is."""
+        self._wanted[channel] = future
+        self._order(self._servers.subscribe, channel)
+
+    def leave(self, channel: str) -> bool:
+        """Have *channel* no longer heard; False where it wasn't."""
+        future = self._wanted.pop(channel, None)
+        if future is None:
+            return False
+        future.cancel()
+        if self._connection is not None:
+            self._leaving[channel] = self._leaving.get(channel, 0) + 1
+            self._order(self._servers.unsubscribe, channel)
+        return True
+
+    def _order(self, verb: str, channel: str) -> None:
+        if self._connection is not None:
+            self._orders.append((verb, channel))
+            self._ordered.set()
+
+    async def run(self) -> None:
+        """Hear, until cancelled."""
+        failures = 0
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._serve()
+            except* (RedisError, Deaf, Strayed, *UNREACHABLE) as group:
+                reason = group.exceptions[0]
+            if asyncio.get_running_loop().time() - began > BACKOFF.stable_after:
+                failures = 0
+            if failures == 0:
+                logger.warning("the link to Redis is down: %r", reason)
+            failures += 1
+            await asyncio.sleep(BACKOFF.delay(failures))
+            await self._sort_out()
+
+    async def _sort_out(self) -> None:
+        """Give away what is at other servers by now."""
+        with suppress(*UNREACHABLE, RedisError):
+            await self._servers.look_around()
+        for channel, future in list(self._wanted.items()):
+            with suppress(BrokerUnavailable):
+                if self._hand_over(channel, future):
+                    del self._wanted[channel]
+
+    async def _serve(self) -> None:
+        connection = self._servers.connection(self._endpoint)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await connection.connect()
+            self._leaving.clear()
+            names = (self._probe, *self._wanted)
+            self._orders = [(self._servers.subscribe, name) for name in names]
+            self._connection = connection
+            self._ordered.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(connection))
+                group.create_task(self._write(connection))
+                group.create_task(self._listen_for_itself())
+        finally:
+            self._connection = None
+            if self.up:
+                self.up = False
+                self.broke += 1
+            self._ear.cut_off([name for name, future in self._wanted.items() if future.done()])
+            # What is stuck in a dead socket isn't waited for.
+            with suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        most = 1 if self._servers.subscribe == "SSUBSCRIBE" else ORDERS_AT_ONCE
+        while True:
+            await self._ordered.wait()
+            self._ordered.clear()
+            orders, self._orders = self._orders, []
+            while orders:
+                verb = orders[0][0]
+                count = 1
+                while count < min(most, len(orders)) and orders[count][0] == verb:
+                    count += 1
+                names = [channel for _, channel in orders[:count]]
+                del orders[:count]
+                await connection.send_command(verb, *names, check_health=False)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            message = await connection.read_response(disconnect_on_error=False)
+            self._news.set()
+            self._take(message)
+            self._resting = True
+            await self._ear.rest()
+            self._resting = False
+
+    def _take(self, message: Any) -> None:
+        kind = message[0]
+        if kind in (b"message", b"smessage"):
+            channel = message[1].decode(errors="replace")
+            if channel != self._probe:
+                self._ear.heard(channel, message[2])
+        elif kind in (b"subscribe", b"ssubscribe"):
+            self._acknowledged(message[1].decode())
+        elif kind in (b"unsubscribe", b"sunsubscribe"):
+            self._left(message[1].decode())
+
+    def _acknowledged(self, channel: str) -> None:
+        if channel == self._probe:
+            if self.broke:
+                logger.info("the link to Redis is up again")
+            self._servers.is_back()
+            self.up = True
+            return
+        future = self._wanted.get(channel)
+        if future is None:
+            return
+        if future.done():
+            self._ear.hears_again(channel)
+        else:
+            future.set_result(None)
+
+    def _left(self, channel: str) -> None:
+        count = self._leaving.pop(channel, 0)
+        if count > 1:
+            self._leaving[channel] = count - 1
+        if count == 0 and channel in self._wanted:
+            # Nobody asked for that: its slot has moved.
+            raise Strayed(channel)
+
+    async def _listen_for_itself(self) -> None:
+        """Raise Deaf when what is published doesn't come, though it was taken."""
+        while True:
+            self._news.clear()
+            with suppress(BrokerUnavailable):
+                await self._servers.command(self._servers.publish, self._probe, b"")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(DEAF_AFTER):
+                        await self._news.wait()
+                # What has come while this process was busy still waits to be read.
+                await asyncio.sleep(0.1)
+                if not self._news.is_set() and not self._resting:
+                    raise Deaf
+            await asyncio.sleep(PROBE_EVERY)
+
+
+class Links:
+    """A link to each server from which something is to be heard.
+
+    Args:
+        servers: The servers.
+        ear: Who hears.
+        probe: Returns the name of a channel, another for each number.
+    """
+
+    def __init__(self, servers: Servers, ear: Ear, probe: Callable[[int], str]) -> None:
+        self._servers = servers
+        self._ear = ear
+        self._probe = probe
+        self._links: dict[str, Link] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def up(self) -> bool:
+        """Whether all can be heard."""
+        return bool(self._links) and all(link.up for link in self._links.values())
+
+    @property
+    def broke(self) -> int:
+        """How often one has broken."""
+        return sum(link.broke for link in self._links.values())
+
+    def listen(self, channel: str) -> Awaitable[None]:
+        """Have *channel* heard; what is returned is over when it is.
+
+        Raises:
+            BrokerUnavailable: there is no server for it at the moment.
+        """
+        return asyncio.shield(self._link(self._servers.endpoint(channel)).listen(channel))
+
+    def leave(self, channel: str) -> None:
+        """Have *channel* no longer heard."""
+        any(link.leave(channel) for link in list(self._links.values()))
+
+    def _link(self, endpoint: str) -> Link:
+        link = self._links.get(endpoint)
+        if link is None:
+            link = Link(
+                self._servers,
+                endpoint,
+                self._probe_at(endpoint),
+                self._ear,
+                lambda channel, future: self._hand_over(endpoint, channel, future),
+            )
+            self._links[endpoint] = link
+            task = asyncio.get_running_loop().create_task(link.run())
+            self._tasks.add(task)
+        return link
+
+    def _probe_at(self, endpoint: str) -> str:
+        """Return the name of a probe that is heard from *endpoint*."""
+        salt = 0
+        while self._servers.endpoint(self._probe(salt)) != endpoint:
+            salt += 1
+        return self._probe(salt)
+
+    def _hand_over(self, endpoint: str, channel: str, future: asyncio.Future[None]) -> bool:
+        there = self._servers.endpoint(channel)
+        if there != endpoint:
+            self._link(there).take_over(channel, future)
+        return there != endpoint
+
+    async def stop(self) -> None:
+        """Close all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._links.clear()
+        self._tasks.clear()

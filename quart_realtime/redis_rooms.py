@@ -1,0 +1,281 @@
+"""The rooms that a process follows over Redis: each event once, in order, or the room is lost.
+
+A message that comes over a channel says where it stands in its room. What follows on the last is
+passed on. Where a number is missing, or the channel could not be heard for a while, the room's
+events wait until history has told what came between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from uuid import uuid4
+
+from attrs import define
+
+from .broker import Listener, Recovery
+from .errors import BrokerUnavailable
+from .protocol import MAX_OFFSET, Event, HistoryPolicy, Position
+from .redis_link import Links
+from .redis_scripts import CATCH_UP, RECOVER, Names, decode_entries, decode_message
+from .redis_servers import PATIENCE, Servers
+
+logger = logging.getLogger("quart_realtime")
+
+WAITING = 1000
+"""How many events of a room may wait until it is known what came before them."""
+CATCH_UP_AT_ONCE = 16
+TRY_AGAIN_AFTER = 0.1
+"""How many seconds what could not be looked up waits to be looked up again."""
+PLACE_LIFE = 24 * 3600.0
+"""For how many seconds a room's numbering outlives its events."""
+
+
+@define(eq=False)
+class _Followed:
+    """A room that is followed: where it stands, and what waits.
+
+    *waiting* is a list while it isn't known what came before; *cut* tells that the channel can't
+    be heard, *spilt* that more came than may wait.
+    """
+
+    history: HistoryPolicy
+    epoch: str | None = None
+    offset: int = 0
+    waiting: list[Event] | None = None
+    cut: bool = False
+    spilt: bool = False
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where the room stands, or there is nothing to know."""
+        return self.epoch is not None or not self.history.keeps
+
+
+class Rooms:
+    """Follows rooms, and reads their history.
+
+    Args:
+        servers: Where they are.
+        names: What they are called there.
+        listener: Who is brought their events.
+
+    Attributes:
+        ignored: How many messages made no sense.
+        gaps: How often it had to be looked up what was missed.
+        lost: How often that was no longer to be had.
+    """
+
+    def __init__(self, servers: Servers, names: Names, listener: Listener, node: str) -> None:
+        self.ignored = 0
+        self.gaps = 0
+        self.lost = 0
+        self.links = Links(servers, self, lambda salt: names.probe(node, salt))
+        self._servers = servers
+        self._names = names
+        self._listener = listener
+        self._followed: dict[str, _Followed] = {}
+        self._behind: dict[str, None] = {}
+        self._any_behind = asyncio.Event()
+        self._catching_up: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to catch up where something was missed."""
+        self._catching_up = asyncio.get_running_loop().create_task(self._catch_up_all())
+
+    async def stop(self) -> None:
+        """Hear nothing any more."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.gather(self._catching_up, return_exceptions=True)
+        await self.links.stop()
+        self._followed.clear()
+
+    def follows(self, room: str) -> bool:
+        """Tell whether *room* is followed."""
+        return room in self._followed
+
+    # Following
+
+    async def follow(self, room: str, history: HistoryPolicy) -> None:
+        """Have the events of *room* brought to the listener, from now on.
+
+        Raises:
+            BrokerUnavailable: it isn't followed then.
+        """
+        if room in self._followed:
+            return
+        followed = self._followed[room] = _Followed(history, waiting=[])
+        try:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self.links.listen(self._names.channel(room))
+            except TimeoutError as error:
+                raise BrokerUnavailable("Redis can't be listened to") from error
+            if history.keeps:
+                place = (await self.recover(Position(room), history)).position
+                followed.epoch, followed.offset = place.epoch, place.offset
+        except BaseException:
+            self.unfollow(room)
+            raise
+        if not followed.cut:
+            self._release(room, followed)
+
+    def unfollow(self, room: str) -> None:
+        """Have them no longer brought."""
+        if self._followed.pop(room, None) is not None:
+            self._behind.pop(room, None)
+            self.links.leave(self._names.channel(room))
+
+    async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
+        """Return what came after *position*, as a broker does."""
+        room = position.room
+        known = position.epoch is not None and 0 <= position.offset <= MAX_OFFSET
+        epoch, newest, whole, entries = await self._servers.run(
+            RECOVER,
+            (self._names.place(room), self._names.history(room)),
+            (position.epoch or "") if known else "",
+            position.offset if known else 0,
+            round(history.ttl * 1000),
+            self.life(history),
+            uuid4().hex[:16],
+        )
+        stands = Position(room, epoch.decode(), int(newest))
+        events = decode_entries(entries, epoch.decode(), room)
+        return Recovery(stands, events, recovered=bool(whole))
+
+    @staticmethod
+    def life(history: HistoryPolicy) -> int:
+        """Return for how many milliseconds a room's numbering is kept."""
+        return round((history.ttl + PLACE_LIFE) * 1000)
+
+    async def keep(self) -> None:
+        """Have the numbering of all rooms that are followed live on."""
+        for room, followed in list(self._followed.items()):
+            if followed.history.keeps:
+                await self._servers.command(
+                    "PEXPIRE", self._names.place(room), self.life(followed.history)
+                )
+
+    # What the links bring
+
+    def heard(self, channel: str, message: bytes) -> None:
+        """Take a message of a channel; what makes no sense is ignored and counted."""
+        room = self._names.room_of(channel)
+        followed = self._followed.get(room)
+        if followed is None:
+            return
+        try:
+            event = decode_message(message, room)
+        except ValueError as error:
+            if not self.ignored & 1023:
+                logger.warning("a message on %r that makes no sense was ignored: %s", room, error)
+            self.ignored += 1
+            return
+        self._take(room, followed, event)
+
+    def cut_off(self, channels: Iterable[str]) -> None:
+        """Hold back what comes of these from now on, until it is known what was missed."""
+        for channel in channels:
+            followed = self._followed.get(self._names.room_of(channel))
+            if followed is not None:
+                followed.cut = True
+                followed.waiting = []
+                followed.spilt = False
+
+    def hears_again(self, channel: str) -> None:
+        """Look up what was missed of a room."""
+        room = self._names.room_of(channel)
+        followed = self._followed.get(room)
+        if followed is not None:
+            followed.cut = False
+            if followed.placed:
+                self._fall_behind(room)
+
+    async def rest(self) -> None:
+        """Wait for those who take the events."""
+        await self._listener.rest()
+
+    def _take(self, room: str, followed: _Followed, event: Event) -> None:
+        if followed.waiting is not None:
+            if len(followed.waiting) < WAITING:
+                followed.waiting.append(event)
+            else:
+                followed.spilt = True
+        elif event.offset is None or not followed.history.keeps:
+            self._listener.deliver(event)
+        elif event.epoch == followed.epoch and event.offset <= followed.offset:
+            return
+        elif event.epoch == followed.epoch and event.offset == followed.offset + 1:
+            followed.offset = event.offset
+            self._listener.deliver(event)
+        else:
+            followed.waiting = [event]
+            self._fall_behind(room)
+
+    def _release(self, room: str, followed: _Followed) -> None:
+        """Pass on what has waited."""
+        waiting, followed.waiting = followed.waiting, None
+        for event in waiting or ():
+            self._take(room, followed, event)
+
+    # Catching up
+
+    def _fall_behind(self, room: str) -> None:
+        self._behind[room] = None
+        self._any_behind.set()
+
+    async def _catch_up_all(self) -> None:
+        while True:
+            await self._any_behind.wait()
+            self._any_behind.clear()
+            rooms, self._behind = list(self._behind), {}
+            for start in range(0, len(rooms), CATCH_UP_AT_ONCE):
+                batch = rooms[start : start + CATCH_UP_AT_ONCE]
+                done = await asyncio.gather(*(self._catch_up(room) for room in batch))
+                await self.rest()
+                if not all(done):
+                    await asyncio.sleep(TRY_AGAIN_AFTER)
+
+    async def _catch_up(self, room: str) -> bool:
+        """Pass on what was missed of *room*, or tell that it is lost; False to be tried again."""
+        followed = self._followed.get(room)
+        if followed is None or followed.cut:
+            return True
+        if not followed.history.keeps:
+            self._release(room, followed)
+            return True
+        before = len(followed.waiting or ())
+        try:
+            epoch, newest, whole, entries = await self._servers.run(
+                CATCH_UP,
+                (self._names.place(room), self._names.history(room)),
+                followed.epoch or "",
+                followed.offset,
+                uuid4().hex[:16],
+            )
+            missed = decode_entries(entries, epoch.decode(), room)
+        except BrokerUnavailable:
+            self._fall_behind(room)
+            return False
+        except ValueError:
+            logger.exception("the history of %r can't be read", room)
+            whole, missed = 0, ()
+        if self._followed.get(room) is not followed or followed.cut:
+            return True
+        self.gaps += bool(missed)
+        if whole and not followed.spilt:
+            for event in missed:
+                self._listener.deliver(event)
+        else:
+            self.lost += 1
+            logger.warning("events of room %r were lost: its members are told", room)
+            self._listener.lose(room)
+        followed.epoch, followed.offset, followed.spilt = epoch.decode(), int(newest), False
+        # Of what came before the answer all that has a number was in it, or is none of ours.
+        held = followed.waiting or []
+        followed.waiting = [event for event in held[:before] if event.offset is None]
+        followed.waiting += held[before:]
+        self._release(room, followed)
+        return True

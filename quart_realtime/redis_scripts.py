@@ -1,0 +1,374 @@
+"""What the Redis broker has Redis do: its names, its Lua scripts, and what goes over a channel.
+
+Nothing here reads a socket. Each script touches the keys of one slot alone, so that it runs on a
+cluster as it does on a single server, and may be run again when its answer was lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from attrs import evolve, frozen
+
+from .protocol import Event
+
+FORMAT = 1
+"""The version of everything below; it is part of all names, so that two can live side by side."""
+
+
+@frozen
+class Names:
+    """What the keys and channels of one app are called.
+
+    What stands in the braces decides the slot of a cluster, so that all of a room are in one
+    (Redis Cluster Specification, "Hash tags"). It begins with a letter and a colon, since nothing
+    in braces would be no tag at all.
+
+    Args:
+        prefix: What they all begin with; channels know no database numbers, so it holds that too.
+    """
+
+    prefix: str
+
+    def _room(self, part: str, room: str) -> str:
+        return f"{self.prefix}:{part}:{{r:{room}}}"
+
+    def channel(self, room: str) -> str:
+        """Where the events of *room* go out."""
+        return self._room("events", room)
+
+    def room_of(self, channel: str) -> str:
+        """Return whose channel that is."""
+        return channel[len(self.prefix) + len(":events:{r:") : -1]
+
+    def place(self, room: str) -> str:
+        """Where *room* stands: its epoch and newest offset; it outlives the events."""
+        return self._room("place", room)
+
+    def history(self, room: str) -> str:
+        """The newest events of *room*, a stream."""
+        return self._room("history", room)
+
+    def sent(self, room: str, key: str) -> str:
+        """Where in *room* an event is that was published under *key*."""
+        return f"{self._room('sent', room)}:{key}"
+
+    def users(self, room: str) -> str:
+        """How many connections each user has in *room*."""
+        return self._room("users", room)
+
+    def present(self, room: str, node: str) -> str:
+        """The connections in *room* that are *node*'s."""
+        return f"{self._room('present', room)}:{node}"
+
+    def nodes(self) -> str:
+        """The processes, each with the time it was last heard of."""
+        return f"{self.prefix}:nodes"
+
+    def rooms_of(self, node: str) -> str:
+        """The rooms that *node* may have connections in."""
+        return f"{self.prefix}:rooms:{node}"
+
+    def clearing(self, node: str) -> str:
+        """Who is clearing up after *node*."""
+        return f"{self.prefix}:clearing:{node}"
+
+    def once(self, key: str) -> str:
+        """The request that runs once under *key*."""
+        return f"{self.prefix}:once:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def probe(self, node: str, salt: int) -> str:
+        """The channel on which *node* hears itself; *salt* moves it to another slot."""
+        return f"{self.prefix}:probe:{{{node}:{salt}}}"
+
+
+class Script:
+    """A Lua script, and the name that Redis keeps it under."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+# A server that was restarted from a snapshot, or a replica that took over, may have forgotten the
+# newest events, and would give their numbers away again. So each room notes which run of which
+# server it was written in, and is another epoch's when that is over. Where INFO isn't allowed this
+# is left out.
+_STAND = """
+local info = redis.pcall('INFO', 'server')
+if type(info) ~= 'string' then info = '' end
+
+local function stand(place)
+    local known = redis.call('HMGET', place, 'epoch', 'offset', 'run')
+    local epoch, offset, run = known[1], known[2], known[3]
+    local same = epoch and (run == '' or info == '' or string.find(info, run, 1, true))
+    return epoch, offset, same
+end
+
+local function begin(place, history, fresh)
+    local run = string.match(info, 'run_id:(%x+)') or ''
+    redis.call('DEL', history)
+    redis.call('HSET', place, 'epoch', fresh, 'offset', '0', 'run', run)
+    return fresh, '0'
+end
+
+local function since(history, offset, newest)
+    local missed = tonumber(newest) - tonumber(offset)
+    if missed < 0 then return nil end
+    if missed == 0 then return {} end
+    local from = string.format('%.0f-0', tonumber(offset) + 1)
+    local events = redis.call('XRANGE', history, from, '+')
+    if #events ~= missed then return nil end
+    return events
+end
+
+local function now()
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+"""
+
+PUBLISH = Script(
+    _STAND
+    + """
+-- KEYS: place, history, channel, sent
+-- ARGV: verb, size, ttl ms, life ms, fresh epoch, ms to remember what was sent, body
+local remember = tonumber(ARGV[6])
+if remember > 0 then
+    local sent = redis.call('GET', KEYS[4])
+    if sent then return sent end
+end
+local where = '- 0'
+if ARGV[2] ~= '0' then
+    local epoch, offset, same = stand(KEYS[1])
+    if not same then epoch = begin(KEYS[1], KEYS[2], ARGV[5]) end
+    offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'offset', 1))
+    redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[2], offset .. '-0',
+        'at', string.format('%.0f', now()), 'event', ARGV[7])
+    redis.call('PEXPIRE', KEYS[1], ARGV[4])
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+    where = epoch .. ' ' .. offset
+end
+if remember > 0 then redis.call('SET', KEYS[4], where, 'PX', ARGV[6]) end
+redis.call(ARGV[1], KEYS[3], where .. ' ' .. ARGV[7])
+return where
+"""
+)
+"""Number an event, keep it, and send it out, or tell where it is if it was sent before.
+
+Returns where it stands: the epoch and the offset, ``"- 0"`` where the room keeps no history.
+"""
+
+RECOVER = Script(
+    _STAND
+    + """
+-- KEYS: place, history
+-- ARGV: epoch or '', offset, ttl ms, life ms, fresh epoch
+local epoch, newest, same = stand(KEYS[1])
+if not same then epoch, newest = begin(KEYS[1], KEYS[2], ARGV[5]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+if ARGV[1] ~= epoch then return {epoch, newest, 0, {}} end
+local events = since(KEYS[2], ARGV[2], newest)
+if not events then return {epoch, newest, 0, {}} end
+if events[1] and now() - tonumber(events[1][2][2]) >= tonumber(ARGV[3]) then
+    return {epoch, newest, 0, {}}
+end
+return {epoch, newest, 1, events}
+"""
+)
+"""Tell where a room stands, and what came after a place if that is all still there.
+
+Returns the epoch, the newest offset, whether it is all, and entries of the stream.
+"""
+
+CATCH_UP = Script(
+    _STAND
+    + """
+-- KEYS: place, history
+-- ARGV: epoch, offset, fresh epoch
+local epoch, newest, same = stand(KEYS[1])
+if epoch and epoch == ARGV[1] then
+    -- Nothing was published since the server began anew, else the epoch would be another: what
+    -- it remembers is as it was then, and complete if it reaches as far as we have heard.
+    if tonumber(newest) < tonumber(ARGV[2]) then
+        epoch, newest = begin(KEYS[1], KEYS[2], ARGV[3])
+        return {epoch, newest, 0, {}}
+    end
+    if not same then
+        redis.call('HSET', KEYS[1], 'run', string.match(info, 'run_id:(%x+)') or '')
+    end
+    local events = since(KEYS[2], ARGV[2], newest)
+    if events then return {epoch, newest, 1, events} end
+    return {epoch, newest, 0, {}}
+end
+if not same then epoch, newest = begin(KEYS[1], KEYS[2], ARGV[3]) end
+return {epoch, newest, 0, {}}
+"""
+)
+"""Tell a process that was cut off what it has missed of a room, as RECOVER does.
+
+It differs in that the process was there until a moment ago: events too old for a client that
+returns are its due, and it can vouch for a server that began anew.
+"""
+
+ENTER = Script("""
+-- KEYS: the node's part of the room, users
+-- ARGV: connection, user
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then
+    return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
+end
+return tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0')
+""")
+"""Record a connection in a room. Returns how many its user has there."""
+
+EXIT = Script("""
+-- KEYS: the node's part of the room, users
+-- ARGV: connection, user
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return -1 end
+local left = redis.call('HINCRBY', KEYS[2], ARGV[2], -1)
+if left > 0 then return left end
+redis.call('HDEL', KEYS[2], ARGV[2])
+return 0
+""")
+"""Strike a connection off. Returns how many its user has left there, -1 if it wasn't there."""
+
+SETTLE = Script("""
+-- KEYS: the node's part of the room, users
+-- ARGV: connection, user, connection, user, ...
+local change, came, went = {}, {}, {}
+local before = redis.call('HGETALL', KEYS[1])
+for i = 2, #before, 2 do change[before[i]] = (change[before[i]] or 0) - 1 end
+redis.call('DEL', KEYS[1])
+for i = 1, #ARGV, 2 do
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    change[ARGV[i + 1]] = (change[ARGV[i + 1]] or 0) + 1
+end
+for user, by in pairs(change) do
+    if by ~= 0 then
+        local count = redis.call('HINCRBY', KEYS[2], user, by)
+        if count <= 0 then
+            redis.call('HDEL', KEYS[2], user)
+            went[#went + 1] = user
+        elseif count == by then
+            came[#came + 1] = user
+        end
+    end
+end
+return {came, went}
+""")
+"""Make a node's part of a room exactly this. Returns the users who are there now and weren't
+before, and those who no longer are."""
+
+BEAT = Script("""
+-- KEYS: nodes
+-- ARGV: node, ms without a word until a node is taken for dead
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local new = redis.call('ZADD', KEYS[1], now, ARGV[1])
+local late = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - ARGV[2]))
+return {new, late}
+""")
+"""Tell that a node lives. Returns whether it wasn't known, and those that are late."""
+
+BEGIN = Script("""
+-- KEYS: once
+-- ARGV: fingerprint, owner, lease ms
+local known = redis.call('HMGET', KEYS[1], 'asked', 'answer', 'owner')
+if not known[1] then
+    redis.call('HSET', KEYS[1], 'asked', ARGV[1], 'owner', ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    return {'mine'}
+end
+if known[1] ~= ARGV[1] then return {'other'} end
+if known[2] then return {'answer', known[2]} end
+if known[3] == ARGV[2] then return {'mine'} end
+return {'wait'}
+""")
+"""Begin a request that runs once. Returns ``mine``, ``other``, ``wait``, or ``answer`` and it."""
+
+FINISH = Script("""
+-- KEYS: once
+-- ARGV: fingerprint, owner, ttl ms, answer
+local known = redis.call('HMGET', KEYS[1], 'owner', 'answer')
+if known[2] or (known[1] and known[1] ~= ARGV[2]) then return end
+redis.call('HSET', KEYS[1], 'asked', ARGV[1], 'owner', ARGV[2], 'answer', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+""")
+"""Keep the answer of a request, unless somebody else's run of it counts."""
+
+ABANDON = Script("""
+-- KEYS: once
+-- ARGV: owner
+if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] and
+    redis.call('HEXISTS', KEYS[1], 'answer') == 0 then
+    redis.call('DEL', KEYS[1])
+end
+""")
+"""Forget a request that came to nothing."""
+
+RENEW = Script("""
+-- KEYS: once
+-- ARGV: owner, lease ms
+if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] and
+    redis.call('HEXISTS', KEYS[1], 'answer') == 0 then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+""")
+"""Tell that a request still runs."""
+
+
+class _Body(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """An event as Redis carries it; where it stands is written before it, by the script."""
+
+    type: str
+    id: str
+    exclude: str | None
+    data: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Body)
+
+
+def encode_body(event: Event) -> bytes:
+    """Return *event* as Redis carries it, without its room and its place."""
+    return _encoder.encode(_Body(event.type, event.id, event.exclude, msgspec.Raw(event.data)))
+
+
+def decode_body(body: bytes, room: str) -> Event:
+    """Read what :func:`encode_body` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    read = _decoder.decode(body)
+    data = bytes(read.data)
+    data.decode()  # Raw is looked at for its form, not for its UTF-8.
+    return Event(read.type, data, room, read.id, exclude=read.exclude)
+
+
+def placed(event: Event, where: bytes) -> Event:
+    """Return *event* with the place that PUBLISH returned."""
+    epoch, _, offset = where.decode().partition(" ")
+    return event if epoch == "-" else evolve(event, epoch=epoch, offset=int(offset))
+
+
+def decode_message(message: bytes, room: str) -> Event:
+    """Read what came over the channel of *room*.
+
+    Raises:
+        ValueError: that is no event of ours.
+    """
+    epoch, offset, body = message.split(b" ", 2)
+    return placed(decode_body(body, room), epoch + b" " + offset)
+
+
+def decode_entries(entries: list[Any], epoch: str, room: str) -> tuple[Event, ...]:
+    """Read entries of a room's stream, as XRANGE returns them."""
+    events = []
+    for number, fields in entries:
+        offset = int(number.partition(b"-")[0])
+        events.append(evolve(decode_body(fields[3], room), epoch=epoch, offset=offset))
+    return tuple(events)

@@ -1,0 +1,347 @@
+"""The Redis servers behind a URL: one, those that Sentinel looks after, or a cluster.
+
+Of redis-py this module takes connections, pools, discovery and topology; what is said over them
+is others' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+from redis import asyncio as aioredis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+    TryAgainError,
+)
+
+from .broker_url import BrokerUrl, Kind
+from .errors import BrokerUnavailable, SetupError
+from .redis_scripts import Script
+
+Argument: TypeAlias = str | bytes | int
+
+PATIENCE = 2.0
+"""For how many seconds Redis may take to answer."""
+AT_ONCE = 16
+"""How many commands may be under way at once, each over a connection of its own."""
+WAITING = 4096
+"""How many more may wait for their turn; the next fails at once."""
+RETRY_AFTER = 0.05
+"""After how many seconds what failed is tried again, as long as there is patience."""
+TRY_AFTER = 0.5
+"""How many seconds after it gave no answer it is tried again."""
+
+UNREACHABLE = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    ClusterDownError,
+    TryAgainError,
+    RedisClusterException,
+    OSError,
+    asyncio.TimeoutError,
+)
+"""What redis-py raises while a server is away, starts, or no longer leads."""
+REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
+"""What it raises where waiting doesn't help."""
+
+
+class Servers(ABC):
+    """The servers behind one URL.
+
+    Attributes:
+        publish: The verb that publishes; *subscribe* and *unsubscribe* likewise.
+
+    """
+
+    publish: Literal["PUBLISH", "SPUBLISH"] = "PUBLISH"
+    subscribe = "SUBSCRIBE"
+    unsubscribe = "UNSUBSCRIBE"
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+        self._gave_up_at: float | None = None
+        self._on_trial = False
+
+    async def run(
+        self, script: Script, keys: Sequence[str], *arguments: Argument, again: bool = True
+    ) -> Any:
+        """Run *script* in one round trip.
+
+        Args:
+            script: What runs.
+            keys: The keys that it touches, of one slot.
+            *arguments: What it is given.
+            again: Whether it may run twice where the first answer was lost.
+
+        Raises:
+            BrokerUnavailable: there was no answer within :data:`PATIENCE`.
+        """
+
+        async def ask() -> Any:
+            try:
+                return await self._command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                # SCRIPT FLUSH, a restart, a server that took over: EVAL has it kept again.
+                return await self._command("EVAL", script.source, len(keys), *keys, *arguments)
+
+        return await self._patiently(ask, again=again)
+
+    async def command(self, *words: Argument) -> Any:
+        """Give a command that may be given twice; its first argument is its key.
+
+        Raises:
+            BrokerUnavailable: as for :meth:`run`.
+        """
+        return await self._patiently(lambda: self._command(*words), again=True)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
+        trial = self._admit()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE), self._turn:
+                answer = await self._asked(ask, again=again)
+        except UNREACHABLE as error:
+            self._gave_up_at = asyncio.get_running_loop().time()
+            raise BrokerUnavailable(f"Redis does not answer: {error!r}") from error
+        except ResponseError as error:
+            raise BrokerUnavailable(f"Redis refuses: {error}") from error
+        else:
+            self._gave_up_at = None
+            return answer
+        finally:
+            self._waiting -= 1
+            if trial:
+                self._on_trial = False
+
+    def _admit(self) -> bool:
+        """Let one more try, or raise BrokerUnavailable; True where it tries for all others.
+
+        Once Redis has not answered, nobody else waits for it in vain: one at a time finds out
+        whether it is back (a circuit breaker, after M. Nygard, *Release It!*, 2007).
+        """
+        if self._waiting >= WAITING:
+            raise BrokerUnavailable("too much is waiting for Redis already")
+        if self._gave_up_at is None:
+            return False
+        since = asyncio.get_running_loop().time() - self._gave_up_at
+        if self._on_trial or since < TRY_AFTER:
+            raise BrokerUnavailable("Redis did not answer a moment ago")
+        self._on_trial = True
+        return True
+
+    async def _asked(self, ask: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
+        while True:
+            try:
+                return await ask()
+            except UNREACHABLE:
+                if not again:
+                    raise
+                await asyncio.sleep(RETRY_AFTER)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the last that was asked was answered."""
+        return self._gave_up_at is None
+
+    def is_back(self) -> None:
+        """Let everybody try again: it was heard from."""
+        self._gave_up_at = None
+
+    async def greet(self) -> bool:
+        """Tell whether the servers answer.
+
+        Raises:
+            SetupError: they never will as it is.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._command("EXISTS", "quart_realtime")
+        except REFUSED as error:
+            raise SetupError(
+                f"Redis refuses the connection ({error}): check the user, the password and the "
+                "rights in QUART_REALTIME_BROKER_URL."
+            ) from error
+        except UNREACHABLE:
+            return False
+        except ResponseError as error:
+            raise SetupError(
+                f"QUART_REALTIME_BROKER_URL is no Redis that can be used so: {error}."
+            ) from error
+        return True
+
+    @abstractmethod
+    def _command(self, *words: Argument) -> Awaitable[Any]:
+        """Give a command to whoever has its key."""
+
+    @abstractmethod
+    def endpoint(self, channel: str) -> str:
+        """Return the name of the server that *channel* is heard from."""
+
+    @abstractmethod
+    def connection(self, endpoint: str) -> AbstractConnection:
+        """Return a connection to *endpoint*, not yet open, on which reading never times out."""
+
+    @abstractmethod
+    async def look_around(self) -> None:
+        """Find out anew which server has what, after one has gone."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of all connections."""
+
+
+class OneServer(Servers):
+    """A single server, or the one that leads, by Sentinel's word."""
+
+    def __init__(self, commands: ConnectionPool, listening: ConnectionPool) -> None:
+        super().__init__()
+        self._client = aioredis.Redis(connection_pool=commands)
+        self._commands = commands
+        self._listening = listening
+
+    def _command(self, *words: Argument) -> Awaitable[Any]:
+        return cast("Awaitable[Any]", self._client.execute_command(*words))
+
+    def endpoint(self, channel: str) -> str:
+        """Return the only name there is."""
+        return ""
+
+    def connection(self, endpoint: str) -> AbstractConnection:
+        """Return a connection, not yet open."""
+        return cast(AbstractConnection, self._listening.make_connection())
+
+    async def look_around(self) -> None:
+        """Do nothing: each new connection asks Sentinel, where there is one."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._client.aclose()
+        await self._commands.disconnect()
+
+
+class Cluster(Servers):
+    """A cluster: each room is on one of its servers, and heard from there (sharded pub/sub)."""
+
+    publish = "SPUBLISH"
+    subscribe = "SSUBSCRIBE"
+    unsubscribe = "SUNSUBSCRIBE"
+
+    def __init__(self, client: aioredis.RedisCluster) -> None:
+        super().__init__()
+        self._client = client
+
+    def _command(self, *words: Argument) -> Awaitable[Any]:
+        return cast("Awaitable[Any]", self._client.execute_command(*words))
+
+    def endpoint(self, channel: str) -> str:
+        """Return the host and port of the server that leads in the channel's slot."""
+        node = self._client.get_node_from_key(channel)
+        if node is None:
+            raise BrokerUnavailable("no server of the cluster has the slot")
+        return node.name
+
+    def connection(self, endpoint: str) -> AbstractConnection:
+        """Return a connection, not yet open."""
+        node = self._client.get_node(node_name=endpoint)
+        if node is None:
+            raise ConnectionError(f"{endpoint} has left the cluster")
+        options = {**node.connection_kwargs, "socket_timeout": None, "retry": _never()}
+        return cast(AbstractConnection, node.connection_class(**options))
+
+    async def look_around(self) -> None:
+        """Ask the cluster anew who leads where."""
+        async with asyncio.timeout(PATIENCE):
+            await self._client.nodes_manager.initialize()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._client.aclose()
+
+
+def _never() -> Retry:
+    return Retry(NoBackoff(), 0)
+
+
+def _options(url: BrokerUrl) -> list[dict[str, Any]]:
+    """Return what redis-py makes of each server's URL."""
+    try:
+        return [dict(parse_url(server)) for server in url.servers]
+    except ValueError as error:
+        raise SetupError(f"QUART_REALTIME_BROKER_URL can't be read: {error}.") from None
+
+
+_COMMON: dict[str, Any] = {
+    "socket_connect_timeout": PATIENCE,
+    "socket_keepalive": True,
+    "protocol": 2,
+}
+
+
+def connect(url: BrokerUrl) -> Servers:
+    """Return the servers behind *url*; no connection is opened yet.
+
+    Raises:
+        SetupError: an option of the URL is unknown.
+    """
+    options = _options(url)
+    hosts = [(each.pop("host", None), each.pop("port", None)) for each in options]
+    settings = {**_COMMON, "socket_timeout": PATIENCE, **options[0]}
+    try:
+        if url.kind is Kind.CLUSTER:
+            return Cluster(_cluster(hosts, settings))
+        settings["retry"] = _never()
+        if url.kind is Kind.SENTINEL:
+            return _by_sentinel(url, hosts, settings)
+        if hosts[0][0] is not None:
+            settings |= {"host": hosts[0][0], "port": hosts[0][1]}
+        servers = OneServer(
+            ConnectionPool(**settings), ConnectionPool(**{**settings, "socket_timeout": None})
+        )
+        servers.connection("")
+        return servers
+    except TypeError as error:
+        wrong = re.search(r"argument '(\w+)'", str(error))
+        what = f"the option {wrong[1]!r}" if wrong else str(error)
+        raise SetupError(f"QUART_REALTIME_BROKER_URL: redis-py doesn't know {what}.") from error
+
+
+def _cluster(hosts: list[tuple[Any, Any]], settings: dict[str, Any]) -> aioredis.RedisCluster:
+    settings.pop("db", None)
+    secure = settings.pop("connection_class", None) is not None
+    nodes = [aioredis.cluster.ClusterNode(host, port) for host, port in hosts]
+    return aioredis.RedisCluster(
+        startup_nodes=nodes, ssl=secure, max_connections=2 * AT_ONCE, **settings
+    )
+
+
+def _by_sentinel(
+    url: BrokerUrl, hosts: list[tuple[Any, Any]], settings: dict[str, Any]
+) -> OneServer:
+    secure = settings.pop("connection_class", None) is not None
+    asking = {**_COMMON, "socket_timeout": PATIENCE / 2, **url.sentinel, "ssl": secure}
+    sentinel = aioredis.Sentinel(hosts, sentinel_kwargs=asking)
+    pools = [
+        aioredis.sentinel.SentinelConnectionPool(url.service, sentinel, ssl=secure, **options)
+        for options in (settings, {**settings, "socket_timeout": None})
+    ]
+    return OneServer(*pools)
