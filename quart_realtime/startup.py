@@ -14,6 +14,7 @@ from .native import NativeHandler
 from .registry import Registry
 from .routes import Resolutions, resolve
 from .settings import Settings
+from .workers import worker_count
 
 logger = logging.getLogger("quart_realtime")
 
@@ -57,6 +58,7 @@ def check(
     problems.extend(_roomless_events(registry, settings))
     if problems:
         raise SetupError(*problems)
+    _look_for_other_workers(settings)
     if natives:
         logger.info(
             "these handlers have no route, and no guard but the login: %s",
@@ -85,4 +87,15 @@ def _roomless_events(registry: Registry, settings: Settings) -> Iterator[str]:
     elif names:
         logger.warning(
             "these events say no room and go to everyone who is logged in: %s", ", ".join(names)
+        )
+
+
+def _look_for_other_workers(settings: Settings) -> None:
+    workers = worker_count()
+    if workers > 1 and settings.broker_url == "memory://":
+        logger.error(
+            "The server runs %d workers, but each has a broker of its own: events, presence and "
+            "requests with a key stay within one worker. Set QUART_REALTIME_BROKER_URL to a Redis "
+            'or Valkey that they share, such as "redis://localhost:6379/0", or run one worker.',
+            workers,
         )

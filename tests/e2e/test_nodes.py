@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,8 +17,9 @@ from ..proxy import proxying
 from ..valkey import valkey
 from .conftest import APP, make_token
 from .nodes import BOUND, SOON, call, client, nodes, publish
-from .server import Server, serving
+from .server import HYPERCORN, Server, serving
 from .test_core import close_code
+from .test_lanes import granian, uvicorn
 
 
 @pytest.fixture(scope="module")
@@ -212,4 +213,20 @@ async def test_two_workers_of_one_server_are_one_to_their_clients() -> None:
         finally:
             for each in clients.values():
                 await each.disconnect()
-        assert not any("memory" in line for line in server.log)
+        assert not any("a broker of its own" in line for line in server.log)
+
+
+@pytest.mark.parametrize("command", [lambda: HYPERCORN, uvicorn, granian])
+async def test_workers_that_share_nothing_are_found_out(
+    command: Callable[[], Sequence[str]],
+) -> None:
+    with serving(APP, workers=2, command=command()) as server:
+        assert server.logs("QUART_REALTIME_BROKER_URL")
+        assert any("ERROR" in line and "2 workers" in line for line in server.log)
+
+
+async def test_one_worker_is_not_told_of_others() -> None:
+    with serving(APP) as server:
+        async with client(server, "ana"):
+            pass
+        assert not any("a broker of its own" in line for line in server.log)

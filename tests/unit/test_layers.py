@@ -56,6 +56,7 @@ SERVER = [
     "route_requests",
     "dispatch",
     "emissions",
+    "workers",
     "startup",
     "runtime",
     "endpoint",
