@@ -95,6 +95,11 @@ class Realtime:
 
         app.after_serving(runtime.stop)
 
+    @property
+    def declarations(self) -> Registry:
+        """What was declared: handlers, events and rooms."""
+        return self._registry
+
     # Requests
 
     def handler(

@@ -51,16 +51,19 @@ class Publisher:
         self, event: Event, history: HistoryPolicy, once: Once | None = None
     ) -> Event:
         """Number *event*, keep it, and send it out, in one round trip."""
-        keys, arguments = publication(self._names, self._servers.publish, event, history, once)
-        # Without a place to look for it nobody knows whether it was sent already.
-        again = history.keeps or once is not None
+        keys, arguments, again = publication(
+            self._names, self._servers.publish, event, history, once
+        )
         return placed(event, await self._servers.run(PUBLISH, keys, *arguments, again=again))
 
 
 def publication(
     names: Names, verb: str, event: Event, history: HistoryPolicy, once: Once | None
-) -> tuple[tuple[str, ...], tuple[str | bytes | int, ...]]:
-    """Return the keys and arguments with which PUBLISH sends *event*."""
+) -> tuple[tuple[str, ...], tuple[str | bytes | int, ...], bool]:
+    """Return the keys and arguments with which PUBLISH sends *event*, and whether it may again.
+
+    It may not where nothing is remembered: nobody would know whether it was sent already.
+    """
     room = event.room
     key = event.id if once is None else f"key:{once.key}"
     remember = (REMEMBER if history.keeps else 0.0) if once is None else once.ttl
@@ -75,6 +78,7 @@ def publication(
             round(remember * 1000),
             encode_body(event),
         ),
+        remember > 0,
     )
 
 

@@ -213,11 +213,17 @@ class Servers(ABC):
 class OneServer(Servers):
     """A single server, or the one that leads, by Sentinel's word."""
 
-    def __init__(self, commands: ConnectionPool, listening: ConnectionPool) -> None:
+    def __init__(
+        self,
+        commands: ConnectionPool,
+        listening: ConnectionPool,
+        sentinels: Sequence[aioredis.Redis] = (),
+    ) -> None:
         super().__init__()
         self._client = aioredis.Redis(connection_pool=commands)
         self._commands = commands
         self._listening = listening
+        self._sentinels = sentinels
 
     def _command(self, *words: Argument) -> Awaitable[Any]:
         return cast("Awaitable[Any]", self._client.execute_command(*words))
@@ -235,8 +241,9 @@ class OneServer(Servers):
 
     async def close(self) -> None:
         """Let go of all connections."""
-        await self._client.aclose()
         await self._commands.disconnect()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
 
 
 class Cluster(Servers):
@@ -282,19 +289,9 @@ def _never() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
-def _options(url: BrokerUrl) -> list[dict[str, Any]]:
-    """Return what redis-py makes of each server's URL."""
-    try:
-        return [dict(parse_url(server)) for server in url.servers]
-    except ValueError as error:
-        raise SetupError(f"QUART_REALTIME_BROKER_URL can't be read: {error}.") from None
-
-
-_COMMON: dict[str, Any] = {
-    "socket_connect_timeout": PATIENCE,
-    "socket_keepalive": True,
-    "protocol": 2,
-}
+COMMON: dict[str, Any] = {"socket_keepalive": True, "protocol": 2}
+"""What all connections have in common; a URL's own options go before it."""
+_PATIENT = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE / 2}
 
 
 def connect(url: BrokerUrl) -> Servers:
@@ -303,10 +300,10 @@ def connect(url: BrokerUrl) -> Servers:
     Raises:
         SetupError: an option of the URL is unknown.
     """
-    options = _options(url)
-    hosts = [(each.pop("host", None), each.pop("port", None)) for each in options]
-    settings = {**_COMMON, "socket_timeout": PATIENCE, **options[0]}
     try:
+        options = [dict(parse_url(server)) for server in url.servers]
+        hosts = [(each.pop("host", None), each.pop("port", None)) for each in options]
+        settings = {**COMMON, **_PATIENT, **options[0]}
         if url.kind is Kind.CLUSTER:
             return Cluster(_cluster(hosts, settings))
         settings["retry"] = _never()
@@ -319,10 +316,15 @@ def connect(url: BrokerUrl) -> Servers:
         )
         servers.connection("")
         return servers
-    except TypeError as error:
-        wrong = re.search(r"argument '(\w+)'", str(error))
-        what = f"the option {wrong[1]!r}" if wrong else str(error)
-        raise SetupError(f"QUART_REALTIME_BROKER_URL: redis-py doesn't know {what}.") from error
+    except (TypeError, ValueError) as error:
+        raise wrong_option(error) from error
+
+
+def wrong_option(error: Exception) -> SetupError:
+    """Return what to say where redis-py takes the URL, or an option in it, for an *error*."""
+    name = re.search(r"argument '(\w+)'", str(error))
+    what = f"redis-py doesn't know the option {name[1]!r}" if name else str(error)
+    return SetupError(f"The broker's URL can't be used: {what}.")
 
 
 def _cluster(hosts: list[tuple[Any, Any]], settings: dict[str, Any]) -> aioredis.RedisCluster:
@@ -338,10 +340,10 @@ def _by_sentinel(
     url: BrokerUrl, hosts: list[tuple[Any, Any]], settings: dict[str, Any]
 ) -> OneServer:
     secure = settings.pop("connection_class", None) is not None
-    asking = {**_COMMON, "socket_timeout": PATIENCE / 2, **url.sentinel, "ssl": secure}
+    asking = {**COMMON, **_PATIENT, **url.sentinel, "ssl": secure}
     sentinel = aioredis.Sentinel(hosts, sentinel_kwargs=asking)
-    pools = [
+    commands, listening = (
         aioredis.sentinel.SentinelConnectionPool(url.service, sentinel, ssl=secure, **options)
         for options in (settings, {**settings, "socket_timeout": None})
-    ]
-    return OneServer(*pools)
+    )
+    return OneServer(commands, listening, sentinel.sentinels)

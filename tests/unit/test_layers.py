@@ -42,6 +42,7 @@ SERVER = [
     "redis_presence",
     "redis_once",
     "redis_broker",
+    "redis_sync",
     "hub",
     "greeting",
     "deadline",
@@ -56,6 +57,7 @@ SERVER = [
     "route_requests",
     "dispatch",
     "emissions",
+    "emitter",
     "workers",
     "startup",
     "runtime",
@@ -82,7 +84,7 @@ KEPT_APART = {
     "wsproto": {"servers", "deflate"},
     "quart.testing": {"servers", "testing"},
     "websockets": {"client_link"},
-    "redis": {"redis_servers", "redis_link"},
+    "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
 """Each of these packages is known to so many modules and no others."""
 PURE = {"errors", "protocol", "frames"}

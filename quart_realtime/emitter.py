@@ -1,0 +1,261 @@
+"""Events from outside the app: a worker, a cron job, a Celery task.
+
+::
+
+    from quart_realtime.emitter import SyncEmitter
+
+    emitter = SyncEmitter("redis://localhost:6379/0")
+    emitter.notify("report_ready", {"report_id": 7}, room="user:42")
+
+The URL is the app's own ``QUART_REALTIME_BROKER_URL``. No app runs here, and neither handlers nor
+listeners do. Needs the extra: ``pip install "quart-realtime[redis]"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from attrs import frozen
+
+from .broker import Once
+from .broker_url import BrokerUrl, Kind, parse_broker_url
+from .emissions import checked_rooms, rooms_of
+from .errors import SetupError
+from .models import dump, dump_as, to_builtins
+from .protocol import Event, HistoryPolicy, check_event_name, is_short_name, new_event_id
+from .redis_broker import COMMANDS, COMMANDS_KEPT, Publisher, names_of, publication
+from .redis_scripts import PUBLISH, Names
+from .redis_servers import connect
+from .redis_sync import SyncServers
+from .registry import HistoryPolicies, Registry
+
+__all__ = ["Emitter", "SyncEmitter"]
+
+KEY_TTL = 120.0
+"""For how many seconds what was sent under a key is not sent again."""
+DEFAULT_HISTORY = HistoryPolicy(100, 300)
+"""What rooms keep where the app sets nothing else."""
+
+
+class Declarations(Protocol):
+    """Where events and rooms are declared: a :class:`~quart_realtime.Realtime`."""
+
+    @property
+    def declarations(self) -> Registry:
+        """What was declared."""
+
+
+@frozen
+class _Outgoing:
+    """An event for one room, and how it is to be sent."""
+
+    event: Event
+    history: HistoryPolicy
+    once: Once | None = None
+
+
+class _Maker:
+    """Makes events, checked against what the app declared as far as that is known."""
+
+    def __init__(self, realtime: Declarations | None, history: HistoryPolicy) -> None:
+        self._registry = Registry() if realtime is None else realtime.declarations
+        self._histories = HistoryPolicies(self._registry, history)
+
+    async def events(
+        self, name: str, data: Any, room: str | list[str] | None, key: str | None
+    ) -> list[_Outgoing]:
+        """Return the event *name*, once for each room that it goes to."""
+        check_event_name(name)
+        if key is not None and not is_short_name(key):
+            raise ValueError(f"{key!r} can't be a key: write 1 to 64 printable characters")
+        declared = self._registry.events.get(name)
+        encoded = dump_as(None if declared is None else declared.schema, data)
+        if room is None:
+            source = self._registry.rooms_of_event(name, None)
+            rooms = await rooms_of(source, to_builtins(data), {})
+        else:
+            rooms = checked_rooms([room] if isinstance(room, str) else room)
+        event_id = new_event_id()
+        once = None if key is None else Once(key, KEY_TTL)
+        kept = declared is None or declared.history
+        return [
+            _Outgoing(
+                Event(name, encoded, each, event_id),
+                self._histories.of(each) if kept else HistoryPolicy(0, 0),
+                once,
+            )
+            for each in rooms
+        ]
+
+    @staticmethod
+    def disconnection(user_id: str, reason: str) -> _Outgoing:
+        """Return what has every process send a user away."""
+        command = {"do": "disconnect", "user_id": str(user_id), "reason": reason, "node": ""}
+        return _Outgoing(Event("command", dump(command), COMMANDS), COMMANDS_KEPT)
+
+
+class Emitter:
+    """Sends events to an app's clients, from an event loop of another process.
+
+    It may be used as ``async with``, which closes it at the end; all use is in one event loop.
+
+    Args:
+        url: The app's ``QUART_REALTIME_BROKER_URL``.
+        realtime: The app's :class:`~quart_realtime.Realtime`, if it can be imported: events are
+            checked against what is declared there, and go to the rooms declared there.
+        history: What rooms keep without being told; the app's ``QUART_REALTIME_HISTORY_SIZE`` and
+            ``_TTL``, where it sets them.
+
+    Raises:
+        SetupError: the URL isn't one of a broker that processes can share.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        realtime: Declarations | None = None,
+        history: HistoryPolicy = DEFAULT_HISTORY,
+    ) -> None:
+        parsed = _shared(url)
+        self._maker = _Maker(realtime, history)
+        self._servers = connect(parsed)
+        self._publisher = Publisher(self._servers, names_of(parsed))
+
+    async def notify(
+        self,
+        event: str,
+        data: Any,
+        *,
+        room: str | list[str] | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Send an event.
+
+        Args:
+            event: The event's type.
+            data: What it carries: anything that has a JSON form.
+            room: A room or several, as they are; the event's declared room by default, or else
+                everyone who is logged in. ``user:`` and an id is one user.
+            key: 1 to 64 characters. What is sent to a room again under the same key within two
+                minutes is not sent, so that a task may be tried again.
+
+        Raises:
+            InvalidPayload: the data isn't what is declared for the event.
+            EmissionError: that can't name a room, or the declared room's template can't be
+                filled from the data.
+            ValueError: that can't name an event, or be a key.
+            TypeError: the data has no JSON form.
+            BrokerUnavailable: it isn't known to have gone out, within 2 seconds.
+        """
+        for each in await self._maker.events(event, data, room, key):
+            await self._publisher.publish(each.event, each.history, each.once)
+
+    async def disconnect(self, user_id: str, *, reason: str = "disconnected by the app") -> None:
+        """Close all connections of a user, on every process; they don't come back by themselves.
+
+        Raises:
+            BrokerUnavailable: it isn't known to have gone out.
+        """
+        each = self._maker.disconnection(user_id, reason)
+        await self._publisher.publish(each.event, each.history)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._servers.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class SyncEmitter:
+    """Sends events to an app's clients, from code without an event loop.
+
+    It is as :class:`Emitter`, but for waiting where it is called. Threads may share one, and one
+    that was made before a fork may be used after it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        realtime: Declarations | None = None,
+        history: HistoryPolicy = DEFAULT_HISTORY,
+    ) -> None:
+        parsed = _shared(url)
+        self._maker = _Maker(realtime, history)
+        self._names: Names = names_of(parsed)
+        self._servers = SyncServers(parsed)
+
+    def notify(
+        self,
+        event: str,
+        data: Any,
+        *,
+        room: str | list[str] | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Send an event, as :meth:`Emitter.notify` does."""
+        for each in _at_once(self._maker.events(event, data, room, key)):
+            self._publish(each)
+
+    def disconnect(self, user_id: str, *, reason: str = "disconnected by the app") -> None:
+        """Close all connections of a user, as :meth:`Emitter.disconnect` does."""
+        self._publish(self._maker.disconnection(user_id, reason))
+
+    def _publish(self, each: _Outgoing) -> None:
+        keys, arguments, again = publication(
+            self._names, self._servers.publish, each.event, each.history, each.once
+        )
+        self._servers.run(PUBLISH, keys, *arguments, again=again)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._servers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _shared(url: str) -> BrokerUrl:
+    try:
+        parsed = parse_broker_url(url)
+    except ValueError as error:
+        raise SetupError(f"The emitter's URL must be {error}.") from None
+    if parsed.kind is Kind.MEMORY:
+        raise SetupError(
+            "A broker in memory can't be reached from another process: give the app's "
+            'QUART_REALTIME_BROKER_URL, such as "redis://localhost:6379/0".'
+        )
+    return parsed
+
+
+def _at_once(work: Coroutine[Any, Any, list[_Outgoing]]) -> list[_Outgoing]:
+    """Return the result of *work*, which waits for nothing but an app's own coroutines."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        events: list[_Outgoing] = done.value
+        return events
+    work.close()
+    raise TypeError(
+        "the event's room is told by an asynchronous function: use Emitter, or pass room="
+    )

@@ -1,0 +1,89 @@
+"""The Redis servers behind a URL, for code without an event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.connection import parse_url
+from redis.exceptions import NoScriptError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from .broker_url import BrokerUrl, Kind
+from .errors import BrokerUnavailable
+from .redis_scripts import Script
+from .redis_servers import COMMON, PATIENCE, RETRY_AFTER, UNREACHABLE, Argument, wrong_option
+
+
+class SyncServers:
+    """The servers behind one URL; threads may share it, and it lives on in a fork.
+
+    Raises:
+        SetupError: an option of the URL is unknown.
+    """
+
+    def __init__(self, url: BrokerUrl) -> None:
+        self.publish = "SPUBLISH" if url.kind is Kind.CLUSTER else "PUBLISH"
+        try:
+            self._client, *others = _clients(url)
+        except (TypeError, ValueError) as error:
+            raise wrong_option(error) from error
+        self._clients = (self._client, *others)
+
+    def run(
+        self, script: Script, keys: Sequence[str], *arguments: Argument, again: bool = True
+    ) -> Any:
+        """Run *script*, as :meth:`.redis_servers.Servers.run` does."""
+        call: Callable[..., Any] = self._client.execute_command
+
+        def ask() -> Any:
+            try:
+                return call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return call("EVAL", script.source, len(keys), *keys, *arguments)
+
+        deadline = time.monotonic() + PATIENCE
+        try:
+            try:
+                return ask()
+            except UNREACHABLE:
+                # Each try has half the patience.
+                if not again or time.monotonic() > deadline - PATIENCE / 2:
+                    raise
+                time.sleep(RETRY_AFTER)
+                return ask()
+        except UNREACHABLE as error:
+            raise BrokerUnavailable(f"Redis does not answer: {error!r}") from error
+        except ResponseError as error:
+            raise BrokerUnavailable(f"Redis refuses: {error}") from error
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for client in self._clients:
+            client.close()
+
+
+def _clients(url: BrokerUrl) -> tuple[Any, ...]:
+    """Return the one that takes commands, and those that it asks where to."""
+    options = [dict(parse_url(server)) for server in url.servers]
+    hosts = [(each.pop("host", None), each.pop("port", None)) for each in options]
+    patience = {"socket_timeout": PATIENCE / 2, "socket_connect_timeout": PATIENCE / 2}
+    settings: dict[str, Any] = {**COMMON, **patience, **options[0]}
+    if url.kind is Kind.SINGLE:
+        never = Retry(NoBackoff(), 0)
+        client = redis.Redis.from_url(url.servers[0], **COMMON, **patience, retry=never)
+        client.connection_pool.make_connection()
+        return (client,)
+    secure = settings.pop("connection_class", None) is not None
+    if url.kind is Kind.SENTINEL:
+        asking = {**COMMON, **patience, **url.sentinel, "ssl": secure}
+        sentinel = Sentinel(hosts, sentinel_kwargs=asking)
+        return sentinel.master_for(url.service, ssl=secure, **settings), *sentinel.sentinels
+    settings.pop("db", None)
+    nodes = [ClusterNode(host, port) for host, port in hosts]
+    return (redis.RedisCluster(startup_nodes=nodes, ssl=secure, **settings),)
