@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,8 @@ BEAT_EVERY = 3.0
 """How many seconds a process is silent at most."""
 KEEP_EVERY = 6 * 3600.0
 """How many seconds pass until the numbering of the rooms that are followed is kept alive again."""
+SETTLING = 0.5
+"""How many seconds an event waits at most for what was missed before."""
 REMEMBER = 10.0
 """For how many seconds an event is known to have been sent, so that it can be sent again safely
 where the answer was lost."""
@@ -118,6 +121,7 @@ class RedisBroker(Broker):
         self._presences = Presences(self._servers, self._names, self.node, listener)
         self._onces = Onces(self._servers, self._names, MemoryBroker())
         self._publisher = Publisher(self._servers, self._names)
+        self._hearing_commands = asyncio.Lock()
         try:
             if not await self._servers.greet():
                 logger.error(
@@ -148,10 +152,13 @@ class RedisBroker(Broker):
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         kept = loop.time()
-        broken = 0
+        came_up = self._rooms.links.came_up
         while True:
-            await self._wait_for_beat(broken)
-            broken = self._rooms.links.broke
+            # At once when Redis is back after it was away.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_EVERY):
+                    await came_up.wait()
+            came_up.clear()
             await self._once_more()
             if loop.time() - kept > KEEP_EVERY:
                 kept = loop.time()
@@ -160,23 +167,20 @@ class RedisBroker(Broker):
                 except BrokerUnavailable:
                     kept -= KEEP_EVERY
 
-    async def _wait_for_beat(self, broken: int) -> None:
-        """Wait until it is time, or until Redis is back after it was away."""
-        for _ in range(10):
-            await asyncio.sleep(BEAT_EVERY / 10)
-            if self._rooms.links.broke != broken and self._rooms.links.up:
-                return
-
     async def _once_more(self) -> None:
         """Do what is done with each beat; what fails is tried again with the next."""
         try:
-            await self._rooms.follow(COMMANDS, COMMANDS_KEPT)
+            await self._hear_commands()
             await self._presences.beat()
             await self._onces.beat()
         except BrokerUnavailable:
             pass
         except Exception:
             logger.exception("looking after this process's part in Redis failed")
+
+    async def _hear_commands(self) -> None:
+        async with self._hearing_commands:
+            await self._rooms.follow(COMMANDS, COMMANDS_KEPT)
 
     async def subscribe(self, room: str, history: HistoryPolicy) -> None:
         """Have the events of *room* delivered here."""
@@ -190,6 +194,10 @@ class RedisBroker(Broker):
         self, event: Event, history: HistoryPolicy, once: Once | None = None
     ) -> Event:
         """Number *event*, keep it, and deliver it to all subscribers of its room."""
+        if not self._rooms.settled:
+            # After a restart or a change of leader: who publishes before this process has vouched
+            # for what the server remembers makes all rooms begin anew.
+            await self._rooms.wait_until_settled(SETTLING)
         return await self._publisher.publish(event, history, once)
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
@@ -200,6 +208,8 @@ class RedisBroker(Broker):
 
     async def enter(self, room: str, user_id: str, connection_id: str) -> int:
         """Record a user's connection as present in *room*."""
+        # Nobody is let in whom a command would not reach.
+        await self._hear_commands()
         return await self._presences.enter(room, user_id, connection_id)
 
     async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
@@ -233,7 +243,7 @@ class RedisBroker(Broker):
             return BrokerHealth(up=False)
         rooms = self._rooms
         return BrokerHealth(
-            up=rooms.links.up and self._servers.answers,
+            up=rooms.links.up and rooms.follows(COMMANDS) and self._servers.answers,
             links_broken=rooms.links.broke,
             gaps_filled=rooms.gaps,
             rooms_lost=rooms.lost,

@@ -64,6 +64,7 @@ class Link:
         probe: The channel on which it hears itself.
         ear: Who hears.
         hand_over: Gives a channel to another link, where it is at another server by now.
+        came_up: Is set each time that the connection is open.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Link:
         probe: str,
         ear: Ear,
         hand_over: Callable[[str, asyncio.Future[None]], bool],
+        came_up: asyncio.Event,
     ) -> None:
         self.up = False
         self.broke = 0
@@ -81,6 +83,7 @@ class Link:
         self._probe = probe
         self._ear = ear
         self._hand_over = hand_over
+        self._came_up = came_up
         # Each channel that is to be heard, and what waits until it is for the first time.
         self._wanted: dict[str, asyncio.Future[None]] = {}
         self._leaving: dict[str, int] = {}
@@ -88,6 +91,7 @@ class Link:
         self._ordered = asyncio.Event()
         self._news = asyncio.Event()
         self._resting = False
+        self._stopped = False
         self._connection: AbstractConnection | None = None
 
     def listen(self, channel: str) -> asyncio.Future[None]:
@@ -120,21 +124,29 @@ class Link:
             self._ordered.set()
 
     async def run(self) -> None:
-        """Hear, until cancelled."""
+        """Hear, until cancelled; whatever goes wrong, it begins again."""
         failures = 0
-        while True:
+        while not self._stopped:
             began = asyncio.get_running_loop().time()
+            reason: Exception = Deaf()
             try:
                 await self._serve()
-            except* (RedisError, Deaf, Strayed, *UNREACHABLE) as group:
-                reason = group.exceptions[0]
+            except Exception as error:
+                reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
             if asyncio.get_running_loop().time() - began > BACKOFF.stable_after:
                 failures = 0
-            if failures == 0:
+            if not isinstance(reason, (RedisError, Deaf, Strayed, *UNREACHABLE)):
+                logger.error("the link to Redis failed", exc_info=reason)
+            elif failures == 0:
                 logger.warning("the link to Redis is down: %r", reason)
             failures += 1
             await asyncio.sleep(BACKOFF.delay(failures))
             await self._sort_out()
+
+    def stop(self) -> None:
+        """Hear no more, once the task that runs this is cancelled."""
+        # A group of tasks forgets that it was cancelled where one of them fails at that moment.
+        self._stopped = True
 
     async def _sort_out(self) -> None:
         """Give away what is at other servers by now."""
@@ -210,6 +222,7 @@ class Link:
                 logger.info("the link to Redis is up again")
             self._servers.is_back()
             self.up = True
+            self._came_up.set()
             return
         future = self._wanted.get(channel)
         if future is None:
@@ -250,12 +263,16 @@ class Links:
         servers: The servers.
         ear: Who hears.
         probe: Returns the name of a channel, another for each number.
+
+    Attributes:
+        came_up: Is set each time that a link is up.
     """
 
     def __init__(self, servers: Servers, ear: Ear, probe: Callable[[int], str]) -> None:
         self._servers = servers
         self._ear = ear
         self._probe = probe
+        self.came_up = asyncio.Event()
         self._links: dict[str, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -290,6 +307,7 @@ class Links:
                 self._probe_at(endpoint),
                 self._ear,
                 lambda channel, future: self._hand_over(endpoint, channel, future),
+                self.came_up,
             )
             self._links[endpoint] = link
             task = asyncio.get_running_loop().create_task(link.run())
@@ -311,6 +329,8 @@ class Links:
 
     async def stop(self) -> None:
         """Close all."""
+        for link in self._links.values():
+            link.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

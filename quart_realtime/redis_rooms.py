@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from uuid import uuid4
 
 from attrs import define
@@ -77,6 +78,10 @@ class Rooms:
         self._listener = listener
         self._followed: dict[str, _Followed] = {}
         self._behind: dict[str, None] = {}
+        # Rooms of which it isn't known what was missed.
+        self._unsettled: set[str] = set()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._any_behind = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
 
@@ -93,8 +98,8 @@ class Rooms:
         self._followed.clear()
 
     def follows(self, room: str) -> bool:
-        """Tell whether *room* is followed."""
-        return room in self._followed
+        """Tell whether *room* is followed, and nothing of any room is still to be made up for."""
+        return room in self._followed and self.settled
 
     # Following
 
@@ -126,6 +131,7 @@ class Rooms:
         """Have them no longer brought."""
         if self._followed.pop(room, None) is not None:
             self._behind.pop(room, None)
+            self._settle(room)
             self.links.leave(self._names.channel(room))
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
@@ -180,6 +186,7 @@ class Rooms:
         for channel in channels:
             followed = self._followed.get(self._names.room_of(channel))
             if followed is not None:
+                self._unsettle(self._names.room_of(channel))
                 followed.cut = True
                 followed.waiting = []
                 followed.spilt = False
@@ -216,13 +223,35 @@ class Rooms:
 
     def _release(self, room: str, followed: _Followed) -> None:
         """Pass on what has waited."""
+        self._settle(room)
         waiting, followed.waiting = followed.waiting, None
         for event in waiting or ():
             self._take(room, followed, event)
 
     # Catching up
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is known to have been missed that isn't made up for."""
+        return not self._unsettled
+
+    async def wait_until_settled(self, seconds: float) -> None:
+        """Wait until it is, for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+
+    def _unsettle(self, room: str) -> None:
+        self._unsettled.add(room)
+        self._settled.clear()
+
+    def _settle(self, room: str) -> None:
+        self._unsettled.discard(room)
+        if not self._unsettled:
+            self._settled.set()
+
     def _fall_behind(self, room: str) -> None:
+        self._unsettle(room)
         self._behind[room] = None
         self._any_behind.set()
 
@@ -260,7 +289,7 @@ class Rooms:
             self._fall_behind(room)
             return False
         except ValueError:
-            logger.exception("the history of %r can't be read", room)
+            logger.exception("the history of room %r can't be read", room)
             whole, missed = 0, ()
         if self._followed.get(room) is not followed or followed.cut:
             return True

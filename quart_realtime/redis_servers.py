@@ -118,8 +118,8 @@ class Servers(ABC):
         trial = self._admit()
         self._waiting += 1
         try:
-            async with asyncio.timeout(PATIENCE), self._turn:
-                answer = await self._asked(ask, again=again)
+            async with asyncio.timeout(PATIENCE) as patience, self._turn:
+                answer = await self._asked(ask, patience, again=again)
         except UNREACHABLE as error:
             self._gave_up_at = asyncio.get_running_loop().time()
             raise BrokerUnavailable(f"Redis does not answer: {error!r}") from error
@@ -149,12 +149,16 @@ class Servers(ABC):
         self._on_trial = True
         return True
 
-    async def _asked(self, ask: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
+    async def _asked(
+        self, ask: Callable[[], Awaitable[Any]], patience: asyncio.Timeout, *, again: bool
+    ) -> Any:
         while True:
             try:
                 return await ask()
             except UNREACHABLE:
-                if not again:
+                # A limit of redis-py's own that is reached in the same moment may take ours for
+                # its own, and ours strikes only once.
+                if not again or patience.expired():
                     raise
                 await asyncio.sleep(RETRY_AFTER)
 
@@ -272,7 +276,7 @@ class Cluster(Servers):
         node = self._client.get_node(node_name=endpoint)
         if node is None:
             raise ConnectionError(f"{endpoint} has left the cluster")
-        options = {**node.connection_kwargs, "socket_timeout": None, "retry": _never()}
+        options = {**node.connection_kwargs, "retry": _never()}
         return cast(AbstractConnection, node.connection_class(**options))
 
     async def look_around(self) -> None:
@@ -291,7 +295,9 @@ def _never() -> Retry:
 
 COMMON: dict[str, Any] = {"socket_keepalive": True, "protocol": 2}
 """What all connections have in common; a URL's own options go before it."""
-_PATIENT = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE / 2}
+_PATIENT = {"socket_timeout": None, "socket_connect_timeout": 2 * PATIENCE}
+"""It is always we who lose patience: redis-py's own limit on sending is ``asyncio.wait_for``, which
+on Python 3.11 may swallow that we do (CPython issue 86296)."""
 
 
 def connect(url: BrokerUrl) -> Servers:
@@ -311,9 +317,7 @@ def connect(url: BrokerUrl) -> Servers:
             return _by_sentinel(url, hosts, settings)
         if hosts[0][0] is not None:
             settings |= {"host": hosts[0][0], "port": hosts[0][1]}
-        servers = OneServer(
-            ConnectionPool(**settings), ConnectionPool(**{**settings, "socket_timeout": None})
-        )
+        servers = OneServer(ConnectionPool(**settings), ConnectionPool(**settings))
         servers.connection("")
         return servers
     except (TypeError, ValueError) as error:
@@ -343,7 +347,7 @@ def _by_sentinel(
     asking = {**COMMON, **_PATIENT, **url.sentinel, "ssl": secure}
     sentinel = aioredis.Sentinel(hosts, sentinel_kwargs=asking)
     commands, listening = (
-        aioredis.sentinel.SentinelConnectionPool(url.service, sentinel, ssl=secure, **options)
-        for options in (settings, {**settings, "socket_timeout": None})
+        aioredis.sentinel.SentinelConnectionPool(url.service, sentinel, ssl=secure, **settings)
+        for _ in range(2)
     )
     return OneServer(commands, listening, sentinel.sentinels)
