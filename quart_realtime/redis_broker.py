@@ -20,7 +20,7 @@ from .redis_once import Onces
 from .redis_presence import Presences
 from .redis_rooms import Rooms
 from .redis_scripts import FORMAT, PUBLISH, Names, encode_body, placed
-from .redis_servers import Servers, connect
+from .redis_servers import PATIENCE, Servers, connect
 
 logger = logging.getLogger("quart_realtime")
 
@@ -28,7 +28,7 @@ BEAT_EVERY = 3.0
 """How many seconds a process is silent at most."""
 KEEP_EVERY = 6 * 3600.0
 """How many seconds pass until the numbering of the rooms that are followed is kept alive again."""
-SETTLING = 0.5
+SETTLING = 1.5
 """How many seconds an event waits at most for what was missed before."""
 REMEMBER = 10.0
 """For how many seconds an event is known to have been sent, so that it can be sent again safely
@@ -194,11 +194,16 @@ class RedisBroker(Broker):
         self, event: Event, history: HistoryPolicy, once: Once | None = None
     ) -> Event:
         """Number *event*, keep it, and deliver it to all subscribers of its room."""
-        if not self._rooms.settled:
-            # After a restart or a change of leader: who publishes before this process has vouched
-            # for what the server remembers makes all rooms begin anew.
-            await self._rooms.wait_until_settled(SETTLING)
-        return await self._publisher.publish(event, history, once)
+        if self._rooms.settled or not self._servers.answers:
+            return await self._publisher.publish(event, history, once)
+        # After a restart or a change of leader: who publishes before this process has vouched for
+        # what the server remembers makes a room begin anew.
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._rooms.wait_until_settled(SETTLING)
+                return await self._publisher.publish(event, history, once)
+        except TimeoutError as error:
+            raise BrokerUnavailable("Redis does not answer") from error
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
         """Return what came after *position*; without an epoch, only where the room stands."""

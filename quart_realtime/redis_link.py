@@ -28,7 +28,7 @@ DEAF_AFTER = 2.0
 """For how many seconds nothing may come, though a probe was published."""
 ORDERS_AT_ONCE = 500
 """How many channels one command names; a cluster's names one."""
-BACKOFF = Backoff(base=0.05, ceiling=2.0)
+BACKOFF = Backoff(base=0.05, ceiling=1.0)
 
 
 class Ear(Protocol):
@@ -124,7 +124,7 @@ class Link:
             self._ordered.set()
 
     async def run(self) -> None:
-        """Hear, until cancelled; whatever goes wrong, it begins again."""
+        """Hear, until cancelled or nothing is to be heard here; what goes wrong begins again."""
         failures = 0
         while not self._stopped:
             began = asyncio.get_running_loop().time()
@@ -142,6 +142,8 @@ class Link:
             failures += 1
             await asyncio.sleep(BACKOFF.delay(failures))
             await self._sort_out()
+            if not self._wanted and not self._servers.leads(self._endpoint):
+                return
 
     def stop(self) -> None:
         """Hear no more, once the task that runs this is cancelled."""
@@ -275,6 +277,7 @@ class Links:
         self.came_up = asyncio.Event()
         self._links: dict[str, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = 0
 
     @property
     def up(self) -> bool:
@@ -284,7 +287,7 @@ class Links:
     @property
     def broke(self) -> int:
         """How often one has broken."""
-        return sum(link.broke for link in self._links.values())
+        return self._ended + sum(link.broke for link in self._links.values())
 
     def listen(self, channel: str) -> Awaitable[None]:
         """Have *channel* heard; what is returned is over when it is.
@@ -310,9 +313,17 @@ class Links:
                 self.came_up,
             )
             self._links[endpoint] = link
-            task = asyncio.get_running_loop().create_task(link.run())
+            task = asyncio.get_running_loop().create_task(self._keep(endpoint, link))
             self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return link
+
+    async def _keep(self, endpoint: str, link: Link) -> None:
+        try:
+            await link.run()
+        finally:
+            self._ended += link.broke
+            del self._links[endpoint]
 
     def _probe_at(self, endpoint: str) -> str:
         """Return the name of a probe that is heard from *endpoint*."""
@@ -331,8 +342,6 @@ class Links:
         """Close all."""
         for link in self._links.values():
             link.stop()
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._links.clear()
-        self._tasks.clear()

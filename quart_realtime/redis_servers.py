@@ -206,6 +206,10 @@ class Servers(ABC):
         """Return a connection to *endpoint*, not yet open, on which reading never times out."""
 
     @abstractmethod
+    def leads(self, endpoint: str) -> bool:
+        """Tell whether anything is to be heard from *endpoint*."""
+
+    @abstractmethod
     async def look_around(self) -> None:
         """Find out anew which server has what, after one has gone."""
 
@@ -239,6 +243,10 @@ class OneServer(Servers):
     def connection(self, endpoint: str) -> AbstractConnection:
         """Return a connection, not yet open."""
         return cast(AbstractConnection, self._listening.make_connection())
+
+    def leads(self, endpoint: str) -> bool:
+        """Return True: there is no other."""
+        return True
 
     async def look_around(self) -> None:
         """Do nothing: each new connection asks Sentinel, where there is one."""
@@ -278,6 +286,10 @@ class Cluster(Servers):
             raise ConnectionError(f"{endpoint} has left the cluster")
         options = {**node.connection_kwargs, "retry": _never()}
         return cast(AbstractConnection, node.connection_class(**options))
+
+    def leads(self, endpoint: str) -> bool:
+        """Tell whether a server of that name leads in some slots."""
+        return any(node.name == endpoint for node in self._client.get_primaries())
 
     async def look_around(self) -> None:
         """Ask the cluster anew who leads where."""

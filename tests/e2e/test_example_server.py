@@ -15,6 +15,8 @@ from example_app import demo, rest
 from example_app.client import api_of
 from example_app.demo import Person, running_server
 
+from ..valkey import valkey
+
 PATIENCE = 30
 
 
@@ -213,17 +215,54 @@ async def test_two_servers_can_not_listen_on_one_address(api):
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize(("workers", "warned"), [("1", False), ("3", True)])
-def test_several_workers_are_warned_about(monkeypatch, capsys, workers, warned):
+@pytest.mark.parametrize(("workers", "expected"), [("1", 0), ("3", 3)])
+def test_as_many_workers_serve_as_are_asked_for(monkeypatch, capsys, workers, expected):
     served = []
     monkeypatch.setattr(serve, "run", lambda config: served.append(config) or 0)
     assert serve.main(["--bind", "localhost:8123", "--workers", workers]) == 0
     (config,) = served
     assert config.bind == ["localhost:8123"]
+    assert config.workers == expected
     assert config.application_path == "example_app:create_app()"
-    captured = capsys.readouterr()
-    assert "http://localhost:8123" in captured.out
-    assert ("another worker" in captured.err) is warned
+    assert "http://localhost:8123" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("setting", "told"), [("true", True), ("false", False)])
+def test_the_demo_users_are_named_where_there_are_any(monkeypatch, capsys, setting, told):
+    monkeypatch.setattr(serve, "run", lambda config: 0)
+    monkeypatch.setenv("DEMO_DATA", setting)
+    assert serve.main([]) == 0
+    assert ("Log in as ana, luis, eva" in capsys.readouterr().out) is told
+
+
+async def test_several_workers_that_share_a_broker_are_one_chat():
+    with valkey() as redis:
+        settings = {"QUART_REALTIME_BROKER_URL": redis.url}
+        async with running_server("--workers", "3", **settings) as api, AsyncExitStack() as stack:
+            # So many that each worker has some, as good as surely.
+            everybody = [
+                await stack.enter_async_context(Person.connected(api, name))
+                for name in ("ana", "luis", "eva") * 5
+            ]
+            by_rest = await everybody[0].write_by_rest("Hola a todos")
+            by_socket = await everybody[1].write_by_socket("Hola")
+            for person in everybody:
+                heard = {(await told_of(person, "new_message"))["id"] for _ in range(2)}
+                assert heard == {by_rest, by_socket}
+            async with await everybody[0].client.subscribe("conversation:conv-welcome") as room:
+                assert set(room.presence) == {"ana", "luis", "eva"}
+
+
+async def test_several_workers_without_a_broker_of_their_own_say_what_to_set(tmp_path):
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path / 'chat.sqlite'}", "PYTHONUNBUFFERED": "1"}
+    arguments = ("--bind", "127.0.0.1:0", "--workers", "2")
+    async with script("example_app", *arguments, **database) as server, asyncio.timeout(PATIENCE):
+        output = ""
+        while "Running on" not in output:
+            output += (await server.stdout.readuntil()).decode()
+        assert "Set QUART_REALTIME_BROKER_URL to a Redis or Valkey" in output
+        server.terminate()
+        assert await server.wait() == 0
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many"])
