@@ -18,6 +18,7 @@ from quart_realtime.settings import Settings
 from quart_realtime.testing import realtime_client
 
 from ..conftest import make_app
+from ..valkey import valkey
 from .server import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
@@ -66,8 +67,10 @@ async def test_what_it_shows_of_using_it_runs_as_it_stands(
         "current_connection": current_connection,
         "get_jwt_identity": get_jwt_identity,
     }
-    for block in blocks("python")[2:]:
-        exec(block, shown)
+    with valkey() as redis:
+        for block in blocks("python")[2:]:
+            exec(block.replace("redis://localhost:6379/0", redis.url), shown)
+        shown["emitter"].close()
     async with app.test_app():
         await shown["test_a_message_is_told"]()
         async with realtime_client(app, user_id="ana") as ana:

@@ -29,6 +29,8 @@ EVENTS = round(SECONDS / 60 * 20_000)
 PUBLISHERS = 2
 RESTART_AFTER = (2.0, 5.0)
 """After how many seconds Redis is restarted: every other time with what it had at some moment."""
+AWAY_FOR = (0.0, 0.0, 2.5)
+"""For how many seconds it stays away, of which one is drawn."""
 CUT_AFTER = (0.5, 2.0)
 """After how many seconds somebody's connection is cut, to return to either node."""
 CLIENTS = 12
@@ -82,6 +84,7 @@ async def restart(redis: Valkey, chance: random.Random) -> None:
         redis.kill()
         if round_number % 2 == 0:
             (redis.folder / "dump.rdb").unlink(missing_ok=True)
+        await asyncio.sleep(chance.choice(AWAY_FOR))
         await asyncio.to_thread(redis.start)
 
 
