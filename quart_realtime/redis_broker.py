@@ -17,9 +17,9 @@ from .errors import BrokerUnavailable
 from .models import dump
 from .protocol import Event, HistoryPolicy, Position
 from .redis_once import Onces
-from .redis_presence import Presences
+from .redis_presence import DEAD_AFTER, Presences
 from .redis_rooms import Rooms
-from .redis_scripts import FORMAT, PUBLISH, Names, encode_body, placed
+from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, placed
 from .redis_servers import PATIENCE, Servers, connect
 
 logger = logging.getLogger("quart_realtime")
@@ -113,27 +113,35 @@ class RedisBroker(Broker):
         Raises:
             SetupError: Redis can't be used as it is.
         """
-        self.node = uuid4().hex
-        self._listener = listener
+        node = uuid4().hex
         self._servers = connect(self._url)
         heard = _Sorting(listener)
-        self._rooms = Rooms(self._servers, self._names, heard, self.node)
-        self._presences = Presences(self._servers, self._names, self.node, listener)
+        self._rooms = Rooms(self._servers, self._names, heard, node)
+        self._presences = Presences(self._servers, self._names, node, listener)
         self._onces = Onces(self._servers, self._names, MemoryBroker())
         self._publisher = Publisher(self._servers, self._names)
         self._hearing_commands = asyncio.Lock()
         try:
-            if not await self._servers.greet():
-                logger.error(
-                    "Redis does not answer (QUART_REALTIME_BROKER_URL): requests are answered, "
-                    "but nobody can connect and no event goes out until it does."
-                )
+            await self._greet(node)
             self._rooms.start()
             await self._once_more()
         except BaseException:
+            await self._rooms.stop()
             await self._servers.close()
             raise
         self._beating = asyncio.get_running_loop().create_task(self._beat())
+        self.node = node
+
+    async def _greet(self, node: str) -> None:
+        why = await self._servers.greet(
+            BEAT, (self._names.nodes(),), node, round(DEAD_AFTER * 1000)
+        )
+        if why is not None:
+            logger.error(
+                "Redis can't be used (QUART_REALTIME_BROKER_URL; %s): requests are answered, but "
+                "nobody can connect and no event goes out until it can.",
+                why,
+            )
 
     async def stop(self) -> None:
         """Let go of everything; nothing is delivered afterwards."""

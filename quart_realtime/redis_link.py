@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from .backoff import Backoff
 from .errors import BrokerUnavailable
-from .redis_servers import PATIENCE, UNREACHABLE, Servers
+from .redis_servers import PATIENCE, UNREACHABLE, Servers, told
 
 logger = logging.getLogger("quart_realtime")
 
@@ -50,9 +50,19 @@ class Ear(Protocol):
 class Deaf(Exception):
     """A connection is up, and nothing comes through it."""
 
+    def __str__(self) -> str:
+        return f"what was published did not come within {DEAF_AFTER:g} s"
+
 
 class Strayed(Exception):
     """A channel is heard from another server by now."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(channel)
+        self.channel = channel
+
+    def __str__(self) -> str:
+        return f"{self.channel} has moved to another server"
 
 
 class Link:
@@ -138,7 +148,7 @@ class Link:
             if not isinstance(reason, (RedisError, Deaf, Strayed, *UNREACHABLE)):
                 logger.error("the link to Redis failed", exc_info=reason)
             elif failures == 0:
-                logger.warning("the link to Redis is down: %r", reason)
+                logger.warning("the link to Redis is down: %s", told(reason))
             failures += 1
             await asyncio.sleep(BACKOFF.delay(failures))
             await self._sort_out()

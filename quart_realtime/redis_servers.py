@@ -26,7 +26,7 @@ from redis.exceptions import (
     NoScriptError,
     ReadOnlyError,
     RedisClusterException,
-    ResponseError,
+    RedisError,
     TimeoutError,  # noqa: A004
     TryAgainError,
 )
@@ -60,8 +60,15 @@ UNREACHABLE = (
     asyncio.TimeoutError,
 )
 """What redis-py raises while a server is away, starts, or no longer leads."""
+PASSING = ("OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY")
+"""What the errors begin with that a server gets over, or is helped over."""
 REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 """What it raises where waiting doesn't help."""
+
+
+def told(error: BaseException) -> str:
+    """Return what *error* says; those of redis-py say nothing by their representation."""
+    return str(error) or type(error).__name__
 
 
 class Servers(ABC):
@@ -97,12 +104,8 @@ class Servers(ABC):
             BrokerUnavailable: there was no answer within :data:`PATIENCE`.
         """
 
-        async def ask() -> Any:
-            try:
-                return await self._command("EVALSHA", script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                # SCRIPT FLUSH, a restart, a server that took over: EVAL has it kept again.
-                return await self._command("EVAL", script.source, len(keys), *keys, *arguments)
+        def ask() -> Awaitable[Any]:
+            return self._evaluate(script, keys, arguments)
 
         return await self._patiently(ask, again=again)
 
@@ -122,8 +125,8 @@ class Servers(ABC):
                 answer = await self._asked(ask, patience, again=again)
         except UNREACHABLE as error:
             self._gave_up_at = asyncio.get_running_loop().time()
-            raise BrokerUnavailable(f"Redis does not answer: {error!r}") from error
-        except ResponseError as error:
+            raise BrokerUnavailable(f"Redis does not answer: {told(error)}") from error
+        except RedisError as error:
             raise BrokerUnavailable(f"Redis refuses: {error}") from error
         else:
             self._gave_up_at = None
@@ -171,27 +174,39 @@ class Servers(ABC):
         """Let everybody try again: it was heard from."""
         self._gave_up_at = None
 
-    async def greet(self) -> bool:
-        """Tell whether the servers answer.
+    async def greet(self, script: Script, keys: Sequence[str], *arguments: Argument) -> str | None:
+        """See whether *script* runs; return why not, where that may pass.
 
         Raises:
-            SetupError: they never will as it is.
+            SetupError: it never will as it is.
         """
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._command("EXISTS", "quart_realtime")
+                await self._evaluate(script, keys, arguments)
         except REFUSED as error:
             raise SetupError(
                 f"Redis refuses the connection ({error}): check the user, the password and the "
                 "rights in QUART_REALTIME_BROKER_URL."
             ) from error
-        except UNREACHABLE:
-            return False
-        except ResponseError as error:
+        except UNREACHABLE as error:
+            return told(error)
+        except RedisError as error:
+            if str(error).startswith(PASSING):
+                return str(error)
             raise SetupError(
-                f"QUART_REALTIME_BROKER_URL is no Redis that can be used so: {error}."
+                f"QUART_REALTIME_BROKER_URL: this server can't be used ({error}); it takes Redis 7 "
+                "or Valkey, and redis+cluster:// for a cluster."
             ) from error
-        return True
+        return None
+
+    async def _evaluate(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> Any:
+        try:
+            return await self._command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            # SCRIPT FLUSH, a restart, a server that took over: EVAL has it kept again.
+            return await self._command("EVAL", script.source, len(keys), *keys, *arguments)
 
     @abstractmethod
     def _command(self, *words: Argument) -> Awaitable[Any]:
@@ -305,7 +320,7 @@ def _never() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
-COMMON: dict[str, Any] = {"socket_keepalive": True, "protocol": 2}
+COMMON: dict[str, Any] = {"protocol": 2}
 """What all connections have in common; a URL's own options go before it."""
 _PATIENT = {"socket_timeout": None, "socket_connect_timeout": 2 * PATIENCE}
 """It is always we who lose patience: redis-py's own limit on sending is ``asyncio.wait_for``, which

@@ -10,14 +10,22 @@ import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.connection import parse_url
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from .broker_url import BrokerUrl, Kind
 from .errors import BrokerUnavailable
 from .redis_scripts import Script
-from .redis_servers import COMMON, PATIENCE, RETRY_AFTER, UNREACHABLE, Argument, wrong_option
+from .redis_servers import (
+    COMMON,
+    PATIENCE,
+    RETRY_AFTER,
+    UNREACHABLE,
+    Argument,
+    told,
+    wrong_option,
+)
 
 
 class SyncServers:
@@ -58,8 +66,8 @@ class SyncServers:
                 time.sleep(RETRY_AFTER)
                 return ask()
         except UNREACHABLE as error:
-            raise BrokerUnavailable(f"Redis does not answer: {error!r}") from error
-        except ResponseError as error:
+            raise BrokerUnavailable(f"Redis does not answer: {told(error)}") from error
+        except RedisError as error:
             raise BrokerUnavailable(f"Redis refuses: {error}") from error
 
     def close(self) -> None:
