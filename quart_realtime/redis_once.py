@@ -55,6 +55,7 @@ class Onces:
         self._names = names
         self._local = local
         self._running: dict[str, _Run] = {}
+        self._dropped: dict[str, _Run] = {}
         self._owed: dict[str, _Owed] = {}
 
     async def begin(self, key: str, fingerprint: str, ttl: float) -> bytes | None:
@@ -69,6 +70,8 @@ class Onces:
         except BrokerUnavailable:
             kept = None
         except BaseException:
+            # It may count as running there, though nobody runs it.
+            self._dropped[key] = run
             await self._local.abandon(key)
             raise
         if kept is not None:
@@ -130,10 +133,13 @@ class Onces:
             await self._local.abandon(key)
 
     async def beat(self) -> None:
-        """Renew what runs, and hand in what is owed."""
+        """Renew what runs, hand in what is owed, and let go of what was dropped."""
         for key, owed in list(self._owed.items()):
             await self._hand_in(key, owed)
             self._owed.pop(key, None)
         for key, run in list(self._running.items()):
             names = (self._names.once(key),)
             await self._servers.run(RENEW, names, run.owner, round(LEASE * 1000))
+        for key, run in list(self._dropped.items()):
+            await self._servers.run(ABANDON, (self._names.once(key),), run.owner)
+            del self._dropped[key]

@@ -289,7 +289,10 @@ class Cluster(Servers):
 
     def endpoint(self, channel: str) -> str:
         """Return the host and port of the server that leads in the channel's slot."""
-        node = self._client.get_node_from_key(channel)
+        try:
+            node = self._client.get_node_from_key(channel)
+        except RedisClusterException as error:
+            raise BrokerUnavailable(f"the cluster isn't known yet: {error}") from error
         if node is None:
             raise BrokerUnavailable("no server of the cluster has the slot")
         return node.name

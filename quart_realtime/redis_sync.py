@@ -37,19 +37,25 @@ class SyncServers:
 
     def __init__(self, url: BrokerUrl) -> None:
         self.publish = "SPUBLISH" if url.kind is Kind.CLUSTER else "PUBLISH"
+        self._url = url
+        self._clients: tuple[Any, ...] = ()
+        if url.kind is not Kind.CLUSTER:  # Which is asked at once for its servers.
+            self._open()
+
+    def _open(self) -> None:
         try:
-            self._client, *others = _clients(url)
+            self._clients = self._clients or _clients(self._url)
         except (TypeError, ValueError) as error:
             raise wrong_option(error) from error
-        self._clients = (self._client, *others)
 
     def run(
         self, script: Script, keys: Sequence[str], *arguments: Argument, again: bool = True
     ) -> Any:
         """Run *script*, as :meth:`.redis_servers.Servers.run` does."""
-        call: Callable[..., Any] = self._client.execute_command
 
         def ask() -> Any:
+            self._open()
+            call: Callable[..., Any] = self._clients[0].execute_command
             try:
                 return call("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except NoScriptError:

@@ -466,6 +466,20 @@ async def test_what_ran_on_a_process_that_died_runs_again_when_its_lease_is_over
             assert await third.begin("key", "what", 60) == b"second"
 
 
+async def test_a_request_that_is_given_up_while_it_is_begun_can_be_begun_again(
+    redis: Valkey,
+) -> None:
+    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
+        redis.pause()
+        beginning = asyncio.create_task(one.begin("key", "what", 60))
+        await asyncio.sleep(0.2)  # Long enough to have been sent.
+        beginning.cancel()
+        await asyncio.wait([beginning])
+        redis.go_on()
+        async with asyncio.timeout(SLOW):
+            assert await other.begin("key", "what", 60) is None
+
+
 # Start and stop
 
 
