@@ -17,7 +17,8 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from .errors import BrokerUnavailable, Conflict
-from .protocol import Event, HistoryPolicy, Position
+from .models import dump
+from .protocol import PRESENCE_JOIN, PRESENCE_LEAVE, Event, HistoryPolicy, Position
 
 
 @frozen
@@ -42,6 +43,25 @@ class Presence:
 
 
 @frozen
+class Attendance:
+    """Who is in a room, and up to where it is told by the events of :func:`comings`."""
+
+    users: tuple[Presence, ...]
+    position: Position
+
+
+PRIVATE = "\0"
+"""What the names of rooms begin with that no client's can have."""
+PRESENCE_HISTORY = HistoryPolicy(1000, 300)
+"""How much is kept of who comes and goes, for processes that could not hear it for a while."""
+
+
+def comings(room: str) -> str:
+    """Return the room through which is told who comes to *room* and goes."""
+    return f"{PRIVATE}presence:{room}"
+
+
+@frozen
 class Once:
     """What makes an event be sent once, though it may be published again: *ttl* is in seconds."""
 
@@ -60,9 +80,6 @@ class Listener(Protocol):
 
     def lose(self, room: str | None) -> None:
         """Learn that events of *room* were lost, or events of any room and commands if None."""
-
-    async def presence_changed(self, room: str, came: list[str], went: list[str]) -> None:
-        """Learn that users came to *room* or went without a connection of theirs being seen to."""
 
     async def rest(self) -> None:
         """Return when more may be delivered."""
@@ -99,6 +116,7 @@ class Broker(ABC):
       there. One that it didn't accept may still be; published again under the same key it is
       delivered once.
     - :meth:`recover` returns all that came after a position, or says that it can't.
+    - What :func:`comings` tells of a room agrees with what :meth:`present` returns, in order.
     - Of the requests that begin under one key, one runs; the others get its answer.
 
     Every method may raise :class:`~quart_realtime.errors.BrokerUnavailable`.
@@ -145,6 +163,9 @@ class Broker(ABC):
     async def enter(self, room: str, user_id: str, connection_id: str) -> int:
         """Record a user's connection as present in *room*.
 
+        The room's :func:`comings` are told of a user who wasn't there before, and of one who no
+        longer is, by whatever way that comes about; those of a :data:`PRIVATE` room aren't.
+
         Returns:
             How many connections of that user are there now.
 
@@ -159,7 +180,7 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def present(self, room: str) -> list[Presence]:
+    async def present(self, room: str) -> Attendance:
         """Return who is in *room*, each user once."""
 
     @abstractmethod
@@ -349,7 +370,14 @@ class MemoryBroker(Broker):
         connections = self._present.setdefault(room, {}).setdefault(user_id, [])
         if connection_id not in connections:
             connections.append(connection_id)
+            if len(connections) == 1:
+                await self._tell(PRESENCE_JOIN, room, user_id)
         return len(connections)
+
+    async def _tell(self, kind: str, room: str, user_id: str) -> None:
+        if not room.startswith(PRIVATE):
+            event = Event(kind, dump({"user_id": user_id}), comings(room))
+            await self.publish(event, PRESENCE_HISTORY)
 
     async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
         """Strike it off again."""
@@ -362,12 +390,22 @@ class MemoryBroker(Broker):
             users.pop(user_id, None)
         if not users:
             self._present.pop(room, None)
-        return len(connections)
+        left = len(connections)
+        if left == 0:
+            await self._tell(PRESENCE_LEAVE, room, user_id)
+        return left
 
-    async def present(self, room: str) -> list[Presence]:
+    async def present(self, room: str) -> Attendance:
         """Return who is in *room*, each user once."""
-        users = self._present.get(room, {})
-        return [Presence(user_id, len(connections)) for user_id, connections in users.items()]
+        users = tuple(
+            Presence(user_id, len(connections))
+            for user_id, connections in self._present.get(room, {}).items()
+        )
+        told = comings(room)
+        if room.startswith(PRIVATE):
+            return Attendance(users, Position(told))
+        stands = self._room(told, PRESENCE_HISTORY)
+        return Attendance(users, Position(told, stands.epoch, stands.offset))
 
     async def command(self, command: Mapping[str, Any]) -> None:
         """Carry out *command* in this process, the only one."""

@@ -11,14 +11,20 @@ from weakref import WeakValueDictionary
 
 from attrs import define, evolve
 
-from .broker import Broker, Once, Presence, Recovery
+from .broker import (
+    PRESENCE_HISTORY,
+    PRIVATE,
+    Attendance,
+    Broker,
+    Once,
+    Presence,
+    Recovery,
+    comings,
+)
 from .errors import RealtimeError, RoomForbidden
 from .frames import Frame, event_frame, skipped_frame
-from .models import dump
 from .protocol import (
     EVERYONE,
-    PRESENCE_JOIN,
-    PRESENCE_LEAVE,
     Event,
     HistoryPolicy,
     Position,
@@ -28,8 +34,6 @@ from .registry import HistoryPolicies
 logger = logging.getLogger("quart_realtime")
 
 NO_HISTORY = HistoryPolicy(0, 0)
-PRESENCE_HISTORY = HistoryPolicy(1000, 300)
-"""How much is kept of who comes and goes, for processes that could not hear it for a while."""
 DELIVERIES = 1 << 14
 """After how many deliveries whoever brings more waits until they have been written."""
 HELD_EVENTS = 1000
@@ -63,14 +67,16 @@ class _Member:
     """A subscriber in a room.
 
     While *held* is a list its live events wait there. *told* is the place that it was told when it
-    joined: what comes live and isn't past that is known to it already. *direct* is whether neither
-    matters any more. *present* tells whether the user has been made known to the room.
+    joined: what comes live and isn't past that is known to it already; *attendance* likewise of who
+    comes and goes. *direct* is whether none of that matters any more. *present* tells whether the
+    user has been made known to the room.
     """
 
     subscriber: Subscriber
     user_id: str | None
     held: list[Event] | None = None
     told: Position | None = None
+    attendance: Position | None = None
     direct: bool = False
     present: bool = False
 
@@ -93,20 +99,53 @@ class _Member:
         held, self.held = self.held, None
         if told is not None and told.epoch is not None:
             self.told = told
-        self.direct = self.told is None
+        self._settle()
         for event in held or ():
-            self._take(event, event_frame(event))
+            self._take(event, _frame(event))
+
+    def _settle(self) -> None:
+        self.direct = self.held is None and self.told is None and self.attendance is None
 
     def _take(self, event: Event, frame: Frame) -> None:
+        if event.room.startswith(PRIVATE):
+            if self.attendance is not None and _is_known(event, self.attendance):
+                return
+            self.attendance = None
+            self._settle()
+            self.subscriber.deliver(frame)
+            return
         if self.told is not None and event.offset is not None:
-            if event.epoch == self.told.epoch and event.offset <= self.told.offset:
+            if _is_known(event, self.told):
                 return
             # Offsets only grow: from here on there is nothing to compare.
-            self.told, self.direct = None, True
+            self.told = None
+            self._settle()
         if event.exclude != self.subscriber.id:
             self.subscriber.deliver(frame)
         elif event.offset is not None:
             self.subscriber.deliver(skipped_frame(event))
+
+
+def _is_known(event: Event, told: Position) -> bool:
+    """Tell whether *event* is one of those up to *told*."""
+    return event.epoch == told.epoch and (event.offset or 0) <= told.offset
+
+
+def _frame(event: Event) -> Frame:
+    """Encode *event* as a member is told it."""
+    room = _room_of(event)
+    if room == event.room:
+        return event_frame(event)
+    # Numbered on the way, so that none is missed; clients count without them.
+    return event_frame(evolve(event, room=room, offset=None, epoch=None))
+
+
+_COMINGS = comings("")
+
+
+def _room_of(event: Event) -> str:
+    """Return whose members are told *event*."""
+    return event.room.removeprefix(_COMINGS)
 
 
 @define(eq=False)
@@ -115,9 +154,15 @@ class Entry:
 
     Between the two the answer to the client is written, so that nothing overtakes it. One entry of
     a subscriber to a room is to be opened before the next is asked for.
+
+    Attributes:
+        recovery: What the subscriber missed.
+        present: Who is in the room; None where it doesn't tell.
+
     """
 
     recovery: Recovery
+    present: tuple[Presence, ...] | None
     _member: _Member
     _told: Position | None
 
@@ -231,8 +276,7 @@ class Hub:
         member.hold()
         try:
             recovery = await self.broker.recover(position, self._histories.of(room))
-            if presence and not member.present:
-                await self._appear(room, member)
+            attendance = await self._appear(room, member) if presence else None
         except BaseException:
             if known is None:
                 await self.leave(subscriber, room)
@@ -253,7 +297,8 @@ class Hub:
         )
         # Who was there already and asks for no history is owed what came meanwhile.
         told = None if known and position.epoch is None else recovery.position
-        return Entry(recovery, member, told)
+        present = None if attendance is None else attendance.users
+        return Entry(recovery, present, member, told)
 
     async def _enter(self, subscriber: Subscriber, room: str, *, presence: bool) -> _Member:
         async with self._change(room):
@@ -271,7 +316,7 @@ class Hub:
         await self.broker.subscribe(room, self._histories.of(room))
         if presence:
             try:
-                await self.broker.subscribe(_comings(room), PRESENCE_HISTORY)
+                await self.broker.subscribe(comings(room), PRESENCE_HISTORY)
             except BaseException:
                 await self.broker.unsubscribe(room)
                 raise
@@ -287,7 +332,7 @@ class Hub:
                 if room in self._rooms and not self._rooms[room]:
                     del self._rooms[room]
                     await self.broker.unsubscribe(room)
-                    await self.broker.unsubscribe(_comings(room))
+                    await self.broker.unsubscribe(comings(room))
         finally:
             await self._vanish(room, member)
         return True
@@ -299,45 +344,27 @@ class Hub:
             lock = self._changing[room] = asyncio.Lock()
         return lock
 
-    async def _appear(self, room: str, member: _Member) -> None:
-        if member.user_id is None:
-            return
-        # Noted before it is done: whoever leaves meanwhile has to undo it.
-        member.present = True
-        if await self.broker.enter(room, member.user_id, member.subscriber.id) == 1:
-            await self._tell_presence(PRESENCE_JOIN, room, member.user_id, member)
+    async def _appear(self, room: str, member: _Member) -> Attendance:
+        """Make a member known to the room, and return who is there."""
+        if member.user_id is not None and not member.present:
+            # Noted before it is done: whoever leaves meanwhile has to undo it.
+            member.present = True
+            await self.broker.enter(room, member.user_id, member.subscriber.id)
+        attendance = await self.broker.present(room)
+        member.attendance = attendance.position
+        return attendance
 
     async def _vanish(self, room: str, member: _Member) -> None:
-        if not member.present or member.user_id is None:
-            return
-        left = await self.broker.exit(room, member.user_id, member.subscriber.id)
-        if left == 0:
-            await self._tell_presence(PRESENCE_LEAVE, room, member.user_id, member)
-
-    async def _tell_presence(
-        self, kind: str, room: str, user_id: str, member: _Member | None = None
-    ) -> None:
-        """Tell a room that somebody came or went, but for the *member* who did."""
-        exclude = None if member is None else member.subscriber.id
-        event = Event(kind, dump({"user_id": user_id}), _comings(room), exclude=exclude)
-        await self.broker.publish(event, PRESENCE_HISTORY)
-
-    async def presence_changed(self, room: str, came: list[str], went: list[str]) -> None:
-        """Tell a room of users who came or went while nobody could say so."""
-        if room.startswith(_PRIVATE):
-            return
-        for user_id in came:
-            await self._tell_presence(PRESENCE_JOIN, room, user_id)
-        for user_id in went:
-            await self._tell_presence(PRESENCE_LEAVE, room, user_id)
+        if member.present and member.user_id is not None:
+            await self.broker.exit(room, member.user_id, member.subscriber.id)
 
     async def present(self, room: str) -> list[Presence]:
         """Return who is in *room*, on all processes."""
-        return await self.broker.present(room)
+        return list((await self.broker.present(room)).users)
 
     async def logins(self, user_id: str) -> list[Presence]:
         """Return the user with the number of connections, on all processes; nobody if none."""
-        return await self.broker.present(_logins(user_id))
+        return await self.present(_logins(user_id))
 
     async def publish(
         self, event: Event, *, history: bool = True, once: Once | None = None
@@ -368,14 +395,10 @@ class Hub:
 
     def deliver(self, event: Event) -> None:
         """Hand *event*, encoded once, to each subscriber of its room here."""
-        if event.room.startswith(_COMINGS):
-            # Numbered on the way, so that none is missed; clients count without them.
-            room = event.room.removeprefix(_COMINGS)
-            event = evolve(event, room=room, offset=None, epoch=None)
-        members = self._rooms.get(event.room)
+        members = self._rooms.get(_room_of(event))
         if not members:
             return
-        frame = event_frame(event)
+        frame = _frame(event)
         self._load.deliveries += len(members)
         self._load.size += len(frame)
         for member in members.values():
@@ -429,19 +452,9 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
 
-_PRIVATE = "\0"
-"""What the names begin with that no room of a client's can have."""
-_COMINGS = f"{_PRIVATE}presence:"
-
-
 def _logins(user_id: str) -> str:
     """Return the key that a user's connections are counted under."""
-    return f"{_PRIVATE}logins:{user_id}"
-
-
-def _comings(room: str) -> str:
-    """Return the room through which is told who comes to *room* and goes."""
-    return f"{_COMINGS}{room}"
+    return f"{PRIVATE}logins:{user_id}"
 
 
 def user_room(user_id: str) -> str:

@@ -11,7 +11,15 @@ from uuid import uuid4
 
 import msgspec
 
-from .broker import Broker, BrokerHealth, Listener, MemoryBroker, Once, Presence, Recovery
+from .broker import (
+    Attendance,
+    Broker,
+    BrokerHealth,
+    Listener,
+    MemoryBroker,
+    Once,
+    Recovery,
+)
 from .broker_url import BrokerUrl
 from .errors import BrokerUnavailable
 from .models import dump
@@ -19,7 +27,7 @@ from .protocol import Event, HistoryPolicy, Position
 from .redis_once import Onces
 from .redis_presence import DEAD_AFTER, Presences
 from .redis_rooms import Rooms
-from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, placed
+from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, how_to_send, placed
 from .redis_servers import PATIENCE, Servers, connect
 
 logger = logging.getLogger("quart_realtime")
@@ -73,11 +81,7 @@ def publication(
     return (
         (names.place(room), names.history(room), names.channel(room), names.sent(room, key)),
         (
-            verb,
-            history.size,
-            round(history.ttl * 1000),
-            Rooms.life(history),
-            uuid4().hex[:16],
+            *how_to_send(verb, history),
             round(remember * 1000),
             encode_body(event),
         ),
@@ -117,7 +121,7 @@ class RedisBroker(Broker):
         self._servers = connect(self._url)
         heard = _Sorting(listener)
         self._rooms = Rooms(self._servers, self._names, heard, node)
-        self._presences = Presences(self._servers, self._names, node, listener)
+        self._presences = Presences(self._servers, self._names, node)
         self._onces = Onces(self._servers, self._names, MemoryBroker())
         self._publisher = Publisher(self._servers, self._names)
         self._hearing_commands = asyncio.Lock()
@@ -160,12 +164,16 @@ class RedisBroker(Broker):
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         kept = loop.time()
+        broken = 0
         came_up = self._rooms.links.came_up
         while True:
             # At once when Redis is back after it was away.
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_EVERY):
                     await came_up.wait()
+            if self._rooms.links.broke != broken:
+                broken = self._rooms.links.broke
+                self._presences.suspect_all()
             came_up.clear()
             await self._once_more()
             if loop.time() - kept > KEEP_EVERY:
@@ -229,7 +237,7 @@ class RedisBroker(Broker):
         """Strike it off again."""
         return await self._presences.exit(room, user_id, connection_id)
 
-    async def present(self, room: str) -> list[Presence]:
+    async def present(self, room: str) -> Attendance:
         """Return who is in *room*, each user once."""
         return await self._presences.present(room)
 
@@ -270,7 +278,6 @@ class _Sorting:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.rest = listener.rest
-        self.presence_changed = listener.presence_changed
 
     def deliver(self, event: Event) -> None:
         """Pass on an event, or obey what it says."""

@@ -1,17 +1,22 @@
 """Who is in which room over Redis, each process's part under its own name.
 
 A process tells every few seconds that it lives. When it no longer does, the others strike off what
-was its part. When it was only silent, or Redis has forgotten everything, it puts its part back.
+was its part. When it was only silent, or Redis may have forgotten something, it puts its part
+right. Each change and the event that tells of it are one script: nobody counts what another tells.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
+from uuid import uuid4
+from weakref import WeakValueDictionary
 
-from .broker import Listener, Presence
+from .broker import PRESENCE_HISTORY, PRIVATE, Attendance, Presence, comings
 from .errors import BrokerUnavailable
-from .redis_scripts import BEAT, ENTER, EXIT, SETTLE, Names
+from .protocol import Position, new_event_id
+from .redis_scripts import BEAT, ENTER, EXIT, PRESENT, SETTLE, Names, Script, how_to_send, life
 from .redis_servers import Servers
 
 logger = logging.getLogger("quart_realtime")
@@ -34,14 +39,14 @@ class Presences:
         servers: Where all parts are kept.
         names: What they are called there.
         node: This process's name.
-        listener: Who learns of users that came or went without being seen to.
     """
 
-    def __init__(self, servers: Servers, names: Names, node: str, listener: Listener) -> None:
+    def __init__(self, servers: Servers, names: Names, node: str) -> None:
         self._servers = servers
         self._names = names
         self._node = node
-        self._listener = listener
+        # Weak, so that a lock lives while somebody holds it or waits for it, and no longer.
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._here: dict[str, dict[str, str]] = {}
         # Rooms of which Redis may not have what is here.
         self._stale: set[str] = set()
@@ -50,21 +55,41 @@ class Presences:
         self._known = False
         self._suspects: set[str] = set()
 
-    def _keys(self, room: str, node: str) -> tuple[str, str]:
-        return self._names.present(room, node), self._names.users(room)
+    def _change(self, room: str) -> asyncio.Lock:
+        """Return what keeps the changes of one room from overtaking each other."""
+        lock = self._changing.get(room)
+        if lock is None:
+            lock = self._changing[room] = asyncio.Lock()
+        return lock
+
+    async def _run(self, script: Script, room: str, node: str, *who: str) -> Any:
+        """Run a script over *node*'s part of *room*, and have it tell whom it must."""
+        names = self._names
+        keys: tuple[str, ...]
+        if room.startswith(PRIVATE):
+            keys = (names.present(room, node), names.users(room))
+        else:
+            # All under the name of the room by which it is told, to be in one slot with it.
+            told = comings(room)
+            keys = (
+                *(names.present(told, node), names.users(told)),
+                *(names.place(told), names.history(told), names.channel(told)),
+            )
+        how = how_to_send(self._servers.publish, PRESENCE_HISTORY)
+        return await self._servers.run(script, keys, new_event_id(), *how, *who)
 
     async def enter(self, room: str, user_id: str, connection_id: str) -> int:
         """Record a connection, as a broker does."""
-        self._here.setdefault(room, {})[connection_id] = user_id
-        try:
-            await self._announce(room)
-            keys = self._keys(room, self._node)
-            return int(await self._servers.run(ENTER, keys, connection_id, user_id))
-        except BaseException:
-            self._strike(room, connection_id)
-            # It may have been recorded all the same.
-            self._stale.add(room)
-            raise
+        async with self._change(room):
+            self._here.setdefault(room, {})[connection_id] = user_id
+            try:
+                await self._announce(room)
+                return int(await self._run(ENTER, room, self._node, connection_id, user_id))
+            except BaseException:
+                self._strike(room, connection_id)
+                # It may have been recorded all the same.
+                self._stale.add(room)
+                raise
 
     async def _announce(self, room: str) -> None:
         # Before it is entered: a process that dies in between leaves nothing that nobody finds.
@@ -81,24 +106,38 @@ class Presences:
 
     async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
         """Strike it off, as a broker does; what can't be told to Redis now is told later."""
-        if self._here.get(room, {}).get(connection_id) != user_id:
-            return None
-        self._strike(room, connection_id)
-        try:
-            # Not twice: the second time it would look as if it had not been there.
-            keys = self._keys(room, self._node)
-            left = await self._servers.run(EXIT, keys, connection_id, user_id, again=False)
-        except BaseException as error:
-            self._stale.add(room)
-            if isinstance(error, BrokerUnavailable):
+        async with self._change(room):
+            if self._here.get(room, {}).get(connection_id) != user_id:
                 return None
-            raise
-        return None if left < 0 else int(left)
+            self._strike(room, connection_id)
+            try:
+                return int(await self._run(EXIT, room, self._node, connection_id, user_id))
+            except BaseException as error:
+                self._stale.add(room)
+                if isinstance(error, BrokerUnavailable):
+                    return None
+                raise
 
-    async def present(self, room: str) -> list[Presence]:
+    async def present(self, room: str) -> Attendance:
         """Return who is in *room*, from all processes."""
-        found = await self._servers.command("HGETALL", self._names.users(room))
-        return [Presence(user.decode(), int(count)) for user, count in found.items()]
+        names = self._names
+        told = comings(room)
+        if room.startswith(PRIVATE):
+            found = await self._servers.command("HGETALL", names.users(room))
+            return Attendance(_users(found), Position(told))
+        epoch, newest, pairs = await self._servers.run(
+            PRESENT,
+            (names.users(told), names.place(told), names.history(told)),
+            uuid4().hex[:16],
+            life(PRESENCE_HISTORY),
+        )
+        found = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return Attendance(_users(found), Position(told, epoch.decode(), int(newest)))
+
+    def suspect_all(self) -> None:
+        """Have all that is here put right with the next beat: Redis may have lost some of it."""
+        self._stale.update(self._here)
+        self._announced.clear()
 
     # Every few seconds
 
@@ -112,8 +151,7 @@ class Presences:
         new, late = await self._servers.run(BEAT, keys, self._node, round(DEAD_AFTER * 1000))
         if new and self._known:
             logger.warning("Redis had forgotten this process: its part is put back")
-            self._announced.clear()
-            self._stale.update(self._here)
+            self.suspect_all()
         self._known = True
         await self._settle_stale()
         await self._sweep()
@@ -126,23 +164,17 @@ class Presences:
 
     async def _settle(self, room: str) -> None:
         """Have Redis know of *room* what is here."""
-        self._stale.discard(room)
-        try:
-            if room in self._here:
-                await self._announce(room)
-            here = self._here.get(room, {})
-            flat = [word for pair in here.items() for word in pair]
-            await self._make_so(room, self._node, flat)
-        except BaseException:
-            self._stale.add(room)
-            raise
-
-    async def _make_so(self, room: str, node: str, flat: list[str]) -> None:
-        came, went = await self._servers.run(SETTLE, self._keys(room, node), *flat)
-        if came or went:
-            await self._listener.presence_changed(
-                room, [user.decode() for user in came], [user.decode() for user in went]
-            )
+        async with self._change(room):
+            self._stale.discard(room)
+            try:
+                if room in self._here:
+                    await self._announce(room)
+                here = self._here.get(room, {})
+                who = [word for pair in here.items() for word in pair]
+                await self._run(SETTLE, room, self._node, *who)
+            except BaseException:
+                self._stale.add(room)
+                raise
 
     async def _sweep(self) -> None:
         """No longer announce what is over."""
@@ -171,7 +203,7 @@ class Presences:
     async def _clear(self, node: str) -> None:
         """Strike off all that was *node*'s."""
         for room in await self._servers.command("SMEMBERS", self._names.rooms_of(node)):
-            await self._make_so(room.decode(), node, [])
+            await self._run(SETTLE, room.decode(), node)
         await self._servers.command("DEL", self._names.rooms_of(node))
         await self._servers.command("ZREM", self._names.nodes(), node)
         await self._servers.command("DEL", self._names.clearing(node))
@@ -185,3 +217,7 @@ class Presences:
         self._here.clear()
         self._stale.clear()
         await self._clear(self._node)
+
+
+def _users(counts: dict[bytes, bytes]) -> tuple[Presence, ...]:
+    return tuple(Presence(user.decode(), int(count)) for user, count in counts.items())

@@ -19,7 +19,7 @@ from .broker import Listener, Recovery
 from .errors import BrokerUnavailable
 from .protocol import MAX_OFFSET, Event, HistoryPolicy, Position
 from .redis_link import Links
-from .redis_scripts import CATCH_UP, RECOVER, Names, decode_entries, decode_message
+from .redis_scripts import CATCH_UP, RECOVER, Names, decode_entries, decode_message, life
 from .redis_servers import PATIENCE, Servers
 
 logger = logging.getLogger("quart_realtime")
@@ -29,8 +29,6 @@ WAITING = 1000
 CATCH_UP_AT_ONCE = 16
 TRY_AGAIN_AFTER = 0.1
 """How many seconds what could not be looked up waits to be looked up again."""
-PLACE_LIFE = 24 * 3600.0
-"""For how many seconds a room's numbering outlives its events."""
 
 
 @define(eq=False)
@@ -144,24 +142,19 @@ class Rooms:
             (position.epoch or "") if known else "",
             position.offset if known else 0,
             round(history.ttl * 1000),
-            self.life(history),
+            life(history),
             uuid4().hex[:16],
         )
         stands = Position(room, epoch.decode(), int(newest))
         events = decode_entries(entries, epoch.decode(), room)
         return Recovery(stands, events, recovered=bool(whole))
 
-    @staticmethod
-    def life(history: HistoryPolicy) -> int:
-        """Return for how many milliseconds a room's numbering is kept."""
-        return round((history.ttl + PLACE_LIFE) * 1000)
-
     async def keep(self) -> None:
         """Have the numbering of all rooms that are followed live on."""
         for room, followed in list(self._followed.items()):
             if followed.history.keeps:
                 await self._servers.command(
-                    "PEXPIRE", self._names.place(room), self.life(followed.history)
+                    "PEXPIRE", self._names.place(room), life(followed.history)
                 )
 
     # What the links bring

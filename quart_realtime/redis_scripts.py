@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from attrs import evolve, frozen
 
-from .protocol import Event
+from .protocol import Event, HistoryPolicy
 
 FORMAT = 1
 """The version of everything below; it is part of all names, so that two can live side by side."""
@@ -84,6 +85,20 @@ class Names:
         return f"{self.prefix}:probe:{{{node}:{salt}}}"
 
 
+PLACE_LIFE = 24 * 3600.0
+"""For how many seconds a room's numbering outlives its events."""
+
+
+def life(history: HistoryPolicy) -> int:
+    """Return for how many milliseconds a room's numbering is kept."""
+    return round((history.ttl + PLACE_LIFE) * 1000)
+
+
+def how_to_send(verb: str, history: HistoryPolicy) -> tuple[str | int, ...]:
+    """Return what the scripts that send an event take first: by which verb, and what is kept."""
+    return verb, history.size, round(history.ttl * 1000), life(history), uuid4().hex[:16]
+
+
 class Script:
     """A Lua script, and the name that Redis keeps it under."""
 
@@ -130,8 +145,47 @@ local function now()
 end
 """
 
-PUBLISH = Script(
+_SEND = (
     _STAND
+    + """
+-- place, history, channel; how is {verb, size, ttl ms, life ms, fresh epoch}
+local function send(place, history, channel, how, body)
+    local where = '- 0'
+    if how[2] ~= '0' then
+        local epoch, offset, same = stand(place)
+        if not same then epoch = begin(place, history, how[5]) end
+        offset = string.format('%.0f', redis.call('HINCRBY', place, 'offset', 1))
+        redis.call('XADD', history, 'MAXLEN', '=', how[2], offset .. '-0',
+            'at', string.format('%.0f', now()), 'event', body)
+        redis.call('PEXPIRE', place, how[4])
+        redis.call('PEXPIRE', history, how[3])
+        where = epoch .. ' ' .. offset
+    end
+    redis.call(how[1], channel, where .. ' ' .. body)
+    return where
+end
+"""
+)
+
+_PRESENCE = (
+    _SEND
+    + """
+-- KEYS: the node's part of the room, users; and of the room by which it is told, if it is:
+-- place, history, channel
+-- ARGV: id of events, how to send them (5), connection, user, ...
+local told = 0
+local function tell(kind, user)
+    if #KEYS < 5 then return end
+    told = told + 1
+    local how = {ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]}
+    send(KEYS[3], KEYS[4], KEYS[5], how, '["presence_' .. kind .. '","' .. ARGV[1] .. '-' .. told
+        .. '",null,{"user_id":' .. cjson.encode(user) .. '}]')
+end
+"""
+)
+
+PUBLISH = Script(
+    _SEND
     + """
 -- KEYS: place, history, channel, sent
 -- ARGV: verb, size, ttl ms, life ms, fresh epoch, ms to remember what was sent, body
@@ -140,19 +194,8 @@ if remember > 0 then
     local sent = redis.call('GET', KEYS[4])
     if sent then return sent end
 end
-local where = '- 0'
-if ARGV[2] ~= '0' then
-    local epoch, offset, same = stand(KEYS[1])
-    if not same then epoch = begin(KEYS[1], KEYS[2], ARGV[5]) end
-    offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'offset', 1))
-    redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[2], offset .. '-0',
-        'at', string.format('%.0f', now()), 'event', ARGV[7])
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
-    redis.call('PEXPIRE', KEYS[2], ARGV[3])
-    where = epoch .. ' ' .. offset
-end
+local where = send(KEYS[1], KEYS[2], KEYS[3], ARGV, ARGV[7])
 if remember > 0 then redis.call('SET', KEYS[4], where, 'PX', ARGV[6]) end
-redis.call(ARGV[1], KEYS[3], where .. ' ' .. ARGV[7])
 return where
 """
 )
@@ -213,35 +256,44 @@ It differs in that the process was there until a moment ago: events too old for 
 returns are its due, and it can vouch for a server that began anew.
 """
 
-ENTER = Script("""
--- KEYS: the node's part of the room, users
--- ARGV: connection, user
-if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then
-    return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
+ENTER = Script(
+    _PRESENCE
+    + """
+local connection, user = ARGV[7], ARGV[8]
+if redis.call('HSETNX', KEYS[1], connection, user) == 0 then
+    return tonumber(redis.call('HGET', KEYS[2], user) or '0')
 end
-return tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0')
-""")
+local count = redis.call('HINCRBY', KEYS[2], user, 1)
+if count == 1 then tell('join', user) end
+return count
+"""
+)
 """Record a connection in a room. Returns how many its user has there."""
 
-EXIT = Script("""
--- KEYS: the node's part of the room, users
--- ARGV: connection, user
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return -1 end
-local left = redis.call('HINCRBY', KEYS[2], ARGV[2], -1)
+EXIT = Script(
+    _PRESENCE
+    + """
+local connection, user = ARGV[7], ARGV[8]
+if redis.call('HDEL', KEYS[1], connection) == 0 then
+    return tonumber(redis.call('HGET', KEYS[2], user) or '0')
+end
+local left = redis.call('HINCRBY', KEYS[2], user, -1)
 if left > 0 then return left end
-redis.call('HDEL', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[2], user)
+tell('leave', user)
 return 0
-""")
-"""Strike a connection off. Returns how many its user has left there, -1 if it wasn't there."""
+"""
+)
+"""Strike a connection off. Returns how many its user has left there."""
 
-SETTLE = Script("""
--- KEYS: the node's part of the room, users
--- ARGV: connection, user, connection, user, ...
-local change, came, went = {}, {}, {}
+SETTLE = Script(
+    _PRESENCE
+    + """
+local change = {}
 local before = redis.call('HGETALL', KEYS[1])
 for i = 2, #before, 2 do change[before[i]] = (change[before[i]] or 0) - 1 end
 redis.call('DEL', KEYS[1])
-for i = 1, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     change[ARGV[i + 1]] = (change[ARGV[i + 1]] or 0) + 1
 end
@@ -250,16 +302,28 @@ for user, by in pairs(change) do
         local count = redis.call('HINCRBY', KEYS[2], user, by)
         if count <= 0 then
             redis.call('HDEL', KEYS[2], user)
-            went[#went + 1] = user
+            tell('leave', user)
         elseif count == by then
-            came[#came + 1] = user
+            tell('join', user)
         end
     end
 end
-return {came, went}
-""")
-"""Make a node's part of a room exactly this. Returns the users who are there now and weren't
-before, and those who no longer are."""
+"""
+)
+"""Make a node's part of a room exactly this, and tell of the users whom that makes come or go."""
+
+PRESENT = Script(
+    _STAND
+    + """
+-- KEYS: users, place, history
+-- ARGV: fresh epoch, life ms
+local epoch, newest, same = stand(KEYS[2])
+if not same then epoch, newest = begin(KEYS[2], KEYS[3], ARGV[1]) end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return {epoch, newest, redis.call('HGETALL', KEYS[1])}
+"""
+)
+"""Tell who is in a room, and where the room stands by which it is told."""
 
 BEAT = Script("""
 -- KEYS: nodes

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from attrs import asdict
 
-from .broker import Recovery
 from .errors import BadRequest, RealtimeError, RoomForbidden
 from .frames import event_object
 from .hub import Entry, Hub, Subscriber
@@ -86,12 +85,7 @@ class Subscriptions:
                     entry = await self._join(Position(room))
                 except RoomForbidden:
                     return  # The app's later word is that it leaves.
-                try:
-                    place = await self._place(entry.recovery.position)
-                except BaseException:
-                    await self._hub.leave(self._subscriber, room)
-                    raise
-                tell(place, entry)
+                tell(_place(entry), entry)
             self._granted.add(room)
 
     async def withdraw(self, room: str) -> bool:
@@ -157,7 +151,7 @@ class Subscriptions:
                     entry = await self._join(position)
                     entries.append(entry)
                     size = sum(len(event.data) for event in entry.recovery.events)
-                    rooms.append(await self._payload(entry.recovery, fits=size <= space))
+                    rooms.append(_payload(entry, fits=size <= space))
                     space -= min(size, space)
                 except RealtimeError as error:
                     told = {"code": error.code, "message": str(error)}
@@ -183,16 +177,19 @@ class Subscriptions:
         presence = self._rules.has_presence(room)
         return await self._hub.join(self._subscriber, position, presence=presence)
 
-    async def _payload(self, recovery: Recovery, *, fits: bool) -> dict[str, Any]:
-        """Return a room's answer; missed events that don't fit aren't recovered at all."""
-        told = await self._place(recovery.position)
-        told["recovered"] = recovery.recovered and fits
-        told["events"] = [event_object(event) for event in recovery.events] if fits else []
-        return told
 
-    async def _place(self, position: Position) -> dict[str, Any]:
-        """Return where a room stands, and who is there if it tells."""
-        told: dict[str, Any] = asdict(position)
-        if self._rules.has_presence(position.room):
-            told["presence"] = [asdict(user) for user in await self._hub.present(position.room)]
-        return told
+def _payload(entry: Entry, *, fits: bool) -> dict[str, Any]:
+    """Return a room's answer; missed events that don't fit aren't recovered at all."""
+    recovery = entry.recovery
+    told = _place(entry)
+    told["recovered"] = recovery.recovered and fits
+    told["events"] = [event_object(event) for event in recovery.events] if fits else []
+    return told
+
+
+def _place(entry: Entry) -> dict[str, Any]:
+    """Return where a room stands, and who is there if it tells."""
+    told: dict[str, Any] = asdict(entry.recovery.position)
+    if entry.present is not None:
+        told["presence"] = [asdict(user) for user in entry.present]
+    return told

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from quart_realtime.broker import Broker, Once, Presence, Recovery
+from quart_realtime.broker import PRESENCE_HISTORY, Broker, Once, Presence, Recovery, comings
 from quart_realtime.errors import Conflict
 from quart_realtime.protocol import MAX_OFFSET, HistoryPolicy, Position
 
@@ -24,6 +24,10 @@ async def publish(broker: Broker, *data: object, room: str = "room") -> Position
         assert sent.offset is not None
         newest = Position(room, sent.epoch, sent.offset)
     return newest
+
+
+async def there(broker: Broker, room: str = "room") -> list[Presence]:
+    return list((await broker.present(room)).users)
 
 
 def data_of(recovery: Recovery) -> list[object]:
@@ -258,18 +262,18 @@ async def test_presence_counts_each_user_s_connections(broker: Broker) -> None:
     assert await broker.enter("room", "ann", "c1") == 1
     assert await broker.enter("room", "ann", "c2") == 2
     assert await broker.enter("room", "bob", "c3") == 1
-    present = sorted(await broker.present("room"), key=lambda user: user.user_id)
+    present = sorted(await there(broker), key=lambda user: user.user_id)
     assert present == [Presence("ann", 2), Presence("bob", 1)]
     assert await broker.exit("room", "ann", "c1") == 1
     assert await broker.exit("room", "ann", "c2") == 0
-    assert await broker.present("room") == [Presence("bob", 1)]
+    assert await there(broker, "room") == [Presence("bob", 1)]
 
 
 async def test_one_connection_that_enters_twice_counts_once(broker: Broker) -> None:
     await broker.enter("room", "ann", "c1")
     assert await broker.enter("room", "ann", "c1") == 1
     assert await broker.exit("room", "ann", "c1") == 0
-    assert await broker.present("room") == []
+    assert await there(broker, "room") == []
 
 
 async def test_whoever_is_not_there_can_exit_without_harm(broker: Broker) -> None:
@@ -277,15 +281,61 @@ async def test_whoever_is_not_there_can_exit_without_harm(broker: Broker) -> Non
     await broker.enter("room", "ann", "c1")
     assert await broker.exit("room", "ann", "c9") is None
     assert await broker.exit("room", "bob", "c1") is None
-    assert await broker.present("room") == [Presence("ann", 1)]
+    assert await there(broker, "room") == [Presence("ann", 1)]
 
 
 async def test_each_room_has_a_presence_of_its_own(broker: Broker) -> None:
     await broker.enter("a", "ann", "c1")
     assert await broker.enter("b", "ann", "c1") == 1
     await broker.exit("a", "ann", "c1")
-    assert await broker.present("a") == []
-    assert await broker.present("b") == [Presence("ann", 1)]
+    assert await there(broker, "a") == []
+    assert await there(broker, "b") == [Presence("ann", 1)]
+
+
+async def test_who_comes_and_goes_is_told_once_per_user_where_the_room_tells_it(
+    broker: Broker, listener: Recorder
+) -> None:
+    await broker.subscribe(comings("room"), PRESENCE_HISTORY)
+    await broker.enter("room", "ann", "c1")
+    await broker.enter("room", "ann", "c2")
+    await broker.enter("room", 'b"ö\\b', "c3")
+    await broker.enter("elsewhere", "eve", "c4")
+    await broker.exit("room", "ann", "c1")
+    await broker.exit("room", "ann", "c2")
+    await broker.exit("room", "ann", "c2")
+    await listener.has(events=3)
+    assert [(event.type, event.value()) for event in listener.events] == [
+        ("presence_join", {"user_id": "ann"}),
+        ("presence_join", {"user_id": 'b"ö\\b'}),
+        ("presence_leave", {"user_id": "ann"}),
+    ]
+    assert {event.room for event in listener.events} == {comings("room")}
+    assert len({event.id for event in listener.events}) == 3
+
+
+async def test_who_is_there_is_told_with_the_place_from_which_changes_count(
+    broker: Broker, listener: Recorder
+) -> None:
+    await broker.subscribe(comings("room"), PRESENCE_HISTORY)
+    assert (await broker.present("room")).position.offset == 0
+    await broker.enter("room", "ann", "c1")
+    await broker.enter("room", "bob", "c2")
+    attendance = await broker.present("room")
+    await broker.exit("room", "bob", "c2")
+    await listener.has(events=3)
+    at = [(event.epoch, event.offset) for event in listener.events]
+    assert at[1] == (attendance.position.epoch, attendance.position.offset)
+    assert {user.user_id for user in attendance.users} == {"ann", "bob"}
+
+
+async def test_a_private_room_tells_nobody_who_comes(broker: Broker, listener: Recorder) -> None:
+    await broker.subscribe(comings("\0logins:ann"), PRESENCE_HISTORY)
+    await broker.subscribe("marker", KEPT)
+    await broker.enter("\0logins:ann", "ann", "c1")
+    await publish(broker, 1, room="marker")
+    await listener.has(events=1)
+    assert [event.room for event in listener.events] == ["marker"]
+    assert await there(broker, "\0logins:ann") == [Presence("ann", 1)]
 
 
 # Commands

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from quart_realtime.broker import Once, Presence, Recovery
+from quart_realtime.broker import Once, Recovery, comings
 from quart_realtime.broker_url import parse_broker_url
 from quart_realtime.errors import BrokerUnavailable, SetupError
 from quart_realtime.protocol import HistoryPolicy, Position
@@ -65,6 +65,20 @@ async def publish_until_it_works(broker: RedisBroker, data: Any, room: str = "ro
                 await asyncio.sleep(0.05)  # Else it would be told at once, again and again.
             else:
                 return
+
+
+async def there(broker: RedisBroker, room: str = "hall") -> dict[str, int]:
+    """Return who is in *room*; nobody while that can't be known."""
+    try:
+        users = (await broker.present(room)).users
+    except BrokerUnavailable:
+        return {}
+    return {user.user_id: user.connections for user in users}
+
+
+def told(recorder: Recorder) -> list[tuple[str, str]]:
+    """Return who came and went, as it was told."""
+    return [(event.type, event.value()["user_id"]) for event in recorder.events]
 
 
 # A link that is cut, deaf, or too slow
@@ -360,36 +374,32 @@ async def test_presence_is_put_back_when_redis_has_forgotten_it(redis: Valkey) -
         await broker.enter("hall", "ana", "c2")
         await other.enter("hall", "bob", "c3")
         redis.restart()
-        expected = [Presence("ana", 2), Presence("bob", 1)]
         async with asyncio.timeout(SLOW):
-            while True:
-                try:
-                    there = await broker.present("hall")
-                except BrokerUnavailable:
-                    there = []
-                if sorted(there, key=lambda user: user.user_id) == expected:
-                    break
-                await asyncio.sleep(0.05)  # Nobody tells when it is.
+            while await there(broker) != {"ana": 2, "bob": 1}:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
 
 
 async def test_who_leaves_while_redis_is_away_is_struck_off_when_it_returns(
     redis: Valkey,
 ) -> None:
-    async with node(redis.url) as (broker, recorder), node(redis.url) as (other, _):
+    async with (
+        node(redis.url) as (broker, _),
+        node(redis.url, comings("hall")) as (other, recorder),
+    ):
         await broker.enter("hall", "ana", "c1")
         redis.pause()
         assert await broker.exit("hall", "ana", "c1") is None
         redis.go_on()
-        await recorder.has(presence=1, within=SLOW)
-        assert recorder.presence == [("hall", [], ["ana"])]
-        assert await other.present("hall") == []
+        await recorder.has(events=2, within=SLOW)
+        assert told(recorder) == [("presence_join", "ana"), ("presence_leave", "ana")]
+        assert await there(other) == {}
 
 
 async def test_a_process_that_stops_takes_its_presence_with_it(redis: Valkey) -> None:
     async with node(redis.url) as (other, _):
         async with node(redis.url) as (broker, _):
             await broker.enter("hall", "ana", "c1")
-        assert await other.present("hall") == []
+        assert await there(other) == {}
         with redis.client as client:
             assert list(client.scan_iter("*present*")) + list(client.scan_iter("*rooms*")) == []
 
@@ -399,25 +409,25 @@ async def test_what_a_dead_process_left_is_told_by_one_of_the_others(
 ) -> None:
     monkeypatch.setattr("quart_realtime.redis_presence.DEAD_AFTER", 0.5)
     monkeypatch.setattr("quart_realtime.redis_broker.BEAT_EVERY", 0.2)
-    async with node(redis.url) as (_, first), node(redis.url) as (other, second):
+    async with (
+        node(redis.url, comings("hall")) as (_, recorder),
+        node(redis.url) as (other, _),
+    ):
         dead = RedisBroker(parse_broker_url(redis.url))
         await dead.start(Recorder())
         await dead.enter("hall", "ana", "c1")
         await other.enter("hall", "ana", "c2")
         await dead.enter("hall", "bob", "c3")
+        await recorder.has(events=2)
         dead._beating.cancel()  # It is as if the process were gone.
-        async with asyncio.timeout(SLOW):
-            # Either of the two is told.
-            while not first.presence + second.presence:  # noqa: ASYNC110 - so there are two events
-                await asyncio.sleep(0.02)
-        assert first.presence + second.presence == [("hall", [], ["bob"])]
-        assert await other.present("hall") == [Presence("ana", 1)]
+        await recorder.has(events=3, within=SLOW)
+        assert told(recorder)[2:] == [("presence_leave", "bob")]
+        assert await there(other) == {"ana": 1}
         # It was not dead after all: what is its own comes back.
         await dead._presences.beat()
-        assert sorted(await other.present("hall"), key=str) == [
-            Presence("ana", 2),
-            Presence("bob", 1),
-        ]
+        await recorder.has(events=4)
+        assert told(recorder)[3:] == [("presence_join", "bob")]
+        assert await there(other) == {"ana": 2, "bob": 1}
         await dead.stop()
 
 

@@ -35,7 +35,6 @@ class Recorder:
         self.events: list[Event] = []
         self.commands: list[dict[str, Any]] = []
         self.lost: list[str | None] = []
-        self.presence: list[tuple[str, list[str], list[str]]] = []
         self._news = asyncio.Event()
 
     def deliver(self, event: Event) -> None:
@@ -50,10 +49,6 @@ class Recorder:
         self.lost.append(room)
         self._news.set()
 
-    async def presence_changed(self, room: str, came: list[str], went: list[str]) -> None:
-        self.presence.append((room, sorted(came), sorted(went)))
-        self._news.set()
-
     async def rest(self) -> None:
         pass
 
@@ -63,16 +58,12 @@ class Recorder:
         events: int = 0,
         commands: int = 0,
         lost: int = 0,
-        presence: int = 0,
         within: float = BOUND,
     ) -> None:
         """Wait, for a bounded time, until so much has come."""
         async with asyncio.timeout(within):
             while (
-                len(self.events) < events
-                or len(self.commands) < commands
-                or len(self.lost) < lost
-                or len(self.presence) < presence
+                len(self.events) < events or len(self.commands) < commands or len(self.lost) < lost
             ):
                 self._news.clear()
                 await self._news.wait()

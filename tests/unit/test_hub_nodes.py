@@ -110,14 +110,35 @@ async def test_who_lost_what_is_told_of_presence_loses_the_place_too(hub: Hub) -
 async def test_who_came_or_went_unseen_is_told_to_the_room_alone(hub: Hub, broker: Late) -> None:
     member = await enter(hub, "a", Position("hall"), presence=True)
     broker.let_through()
-    await hub.presence_changed("hall", ["bob"], ["eve"])
-    await hub.presence_changed("\0logins:eve", [], ["eve"])
+    # As another process does.
+    await broker.enter("hall", "bob", "b")
+    await broker.enter("\0logins:bob", "bob", "b")
+    await broker.exit("hall", "bob", "b")
     broker.let_through()
     assert list(zip(member.kinds, member.heard, strict=True)) == [
         ("presence_join", {"user_id": "bob"}),
-        ("presence_leave", {"user_id": "eve"}),
+        ("presence_leave", {"user_id": "bob"}),
     ]
     assert all("offset" not in frame for frame in member.told)
+
+
+async def test_who_came_and_went_before_the_answer_is_not_told_once_more(
+    hub: Hub, broker: Late
+) -> None:
+    await enter(hub, "a", Position("hall"), presence=True)
+    await broker.enter("hall", "bob", "b")
+    await broker.exit("hall", "bob", "b")
+    await broker.enter("hall", "eve", "e")
+    late = Member("late")
+    await hub.attach(late, "late")
+    entry = await hub.join(late, Position("hall"), presence=True)
+    broker.let_through()
+    entry.open()
+    assert {user.user_id for user in entry.present or ()} == {"a", "eve", "late"}
+    assert late.frames == []
+    await broker.exit("hall", "eve", "e")
+    broker.let_through()
+    assert (late.kinds, late.heard) == (["presence_leave"], [{"user_id": "eve"}])
 
 
 async def test_who_leaves_while_the_broker_is_away_is_gone_from_here_all_the_same(
