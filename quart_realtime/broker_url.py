@@ -39,6 +39,7 @@ _URL = re.compile(
     r"(?:\?(?P<query>[^#]*))?"
 )
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -66,7 +67,8 @@ def parse_broker_url(url: object) -> BrokerUrl:
     """Take *url* apart.
 
     Raises:
-        ValueError: it is no broker's. The text says what one looks like.
+        ValueError: it is no broker's. The text says what one looks like, and repeats nothing of
+            it, since a password may stand anywhere.
     """
     found = _URL.fullmatch(url) if isinstance(url, str) else None
     if found is None or found["scheme"] not in SCHEMES:
@@ -79,7 +81,7 @@ def parse_broker_url(url: object) -> BrokerUrl:
     options = _options(found["query"] or "")
     prefix = options.pop("prefix", DEFAULT_PREFIX)
     if not _PREFIX.fullmatch(prefix):
-        raise ValueError(f"a URL whose prefix is of letters, digits, . _ and -, not {prefix!r}")
+        raise ValueError("a URL whose prefix is 1 to 64 letters, digits, . _ and -")
     sentinel = {
         name.removeprefix("sentinel_"): options.pop(name)
         for name in list(options)
@@ -103,11 +105,11 @@ def parse_broker_url(url: object) -> BrokerUrl:
         database = path or options.pop("db", "0")
         port = DEFAULT_PORTS[kind.value]
         servers = [f"{scheme}://{user}{host}" for host in _hosts(found["hosts"], port)]
-    if not database.isdecimal() or (kind is Kind.CLUSTER and int(database)):
+    if not _NUMBER.fullmatch(database) or (kind is Kind.CLUSTER and int(database)):
         raise ValueError(
-            "a URL with the database's number after the last slash, 0 or none for a cluster, "
-            f"not {database!r}"
+            "a URL with the database's number after the last slash, 0 or none for a cluster"
         )
+    database = str(int(database))
     if kind is Kind.SINGLE and len(servers) > 1:
         raise ValueError(
             'a URL of one server; of several it begins with "redis+cluster://" or '
@@ -133,11 +135,16 @@ def _hosts(text: str, port: int) -> list[str]:
     for item in (text or "localhost").split(","):
         host = _HOST.fullmatch(item)
         if host is None or not 0 < int(host[2] or port) < 65536:
-            raise ValueError(f"a URL whose hosts are host:port with commas between, not {item!r}")
+            raise ValueError("a URL whose hosts are host:port, with commas between")
         hosts.append(f"{host[1]}:{host[2] or port}")
     return hosts
 
 
-def without_password(url: object) -> object:
-    """Return *url* as it may be shown."""
-    return re.sub(r"//.*@", "//***@", url) if isinstance(url, str) else url
+def without_secrets(url: object) -> str:
+    """Return as much of what was given as a URL as may be shown: how it begins."""
+    if not isinstance(url, str):
+        return f"of type {type(url).__name__}"
+    scheme = re.match(r"[a-z+]+://", url)
+    if scheme is None:
+        return "no URL"
+    return scheme[0] if scheme[0] == url else f"{scheme[0]}…"

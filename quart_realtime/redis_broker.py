@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -28,7 +28,7 @@ from .redis_once import Onces
 from .redis_presence import DEAD_AFTER, Presences
 from .redis_rooms import Rooms
 from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, how_to_send, placed
-from .redis_servers import PATIENCE, Servers, connect
+from .redis_servers import Servers, connect
 
 logger = logging.getLogger("quart_realtime")
 
@@ -36,8 +36,6 @@ BEAT_EVERY = 3.0
 """How many seconds a process is silent at most."""
 KEEP_EVERY = 6 * 3600.0
 """How many seconds pass until the numbering of the rooms that are followed is kept alive again."""
-SETTLING = 1.5
-"""How many seconds an event waits at most for what was missed before."""
 REMEMBER = 10.0
 """For how many seconds an event is known to have been sent, so that it can be sent again safely
 where the answer was lost."""
@@ -119,8 +117,7 @@ class RedisBroker(Broker):
         """
         node = uuid4().hex
         self._servers = connect(self._url)
-        heard = _Sorting(listener)
-        self._rooms = Rooms(self._servers, self._names, heard, node)
+        self._rooms = Rooms(self._servers, self._names, _Sorting(listener, self._ignore), node)
         self._presences = Presences(self._servers, self._names, node)
         self._onces = Onces(self._servers, self._names, MemoryBroker())
         self._publisher = Publisher(self._servers, self._names)
@@ -146,6 +143,9 @@ class RedisBroker(Broker):
                 "nobody can connect and no event goes out until it can.",
                 why,
             )
+
+    def _ignore(self, why: object) -> None:
+        self._rooms.ignore(COMMANDS, why)
 
     async def stop(self) -> None:
         """Let go of everything; nothing is delivered afterwards."""
@@ -210,16 +210,7 @@ class RedisBroker(Broker):
         self, event: Event, history: HistoryPolicy, once: Once | None = None
     ) -> Event:
         """Number *event*, keep it, and deliver it to all subscribers of its room."""
-        if self._rooms.settled or not self._servers.answers:
-            return await self._publisher.publish(event, history, once)
-        # After a restart or a change of leader: who publishes before this process has vouched for
-        # what the server remembers makes a room begin anew.
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._rooms.wait_until_settled(SETTLING)
-                return await self._publisher.publish(event, history, once)
-        except TimeoutError as error:
-            raise BrokerUnavailable("Redis does not answer") from error
+        return await self._publisher.publish(event, history, once)
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
         """Return what came after *position*; without an epoch, only where the room stands."""
@@ -273,10 +264,11 @@ class RedisBroker(Broker):
 
 
 class _Sorting:
-    """Tells commands from events, and passes both on to *listener*."""
+    """Tells commands from events, and passes both on to *listener*; *ignore* counts the rest."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, ignore: Callable[[object], None]) -> None:
         self._listener = listener
+        self._ignore = ignore
         self.rest = listener.rest
 
     def deliver(self, event: Event) -> None:
@@ -286,12 +278,12 @@ class _Sorting:
             return
         try:
             command = event.value()
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             command = None
         if isinstance(command, dict):
             self._listener.obey(command)
         else:
-            logger.warning("a command that makes no sense was ignored: %r", event.data)
+            self._ignore("not a command")
 
     def obey(self, command: Mapping[str, Any]) -> None:
         """Obey a command."""

@@ -96,7 +96,8 @@ class Link:
         self._came_up = came_up
         # Each channel that is to be heard, and what waits until it is for the first time.
         self._wanted: dict[str, asyncio.Future[None]] = {}
-        self._leaving: dict[str, int] = {}
+        # How many answers are still to come to orders about each channel.
+        self._unanswered: dict[str, int] = {}
         self._orders: list[tuple[str, str]] = []
         self._ordered = asyncio.Event()
         self._news = asyncio.Event()
@@ -123,13 +124,12 @@ class Link:
         if future is None:
             return False
         future.cancel()
-        if self._connection is not None:
-            self._leaving[channel] = self._leaving.get(channel, 0) + 1
-            self._order(self._servers.unsubscribe, channel)
+        self._order(self._servers.unsubscribe, channel)
         return True
 
     def _order(self, verb: str, channel: str) -> None:
         if self._connection is not None:
+            self._unanswered[channel] = self._unanswered.get(channel, 0) + 1
             self._orders.append((verb, channel))
             self._ordered.set()
 
@@ -174,11 +174,11 @@ class Link:
         try:
             async with asyncio.timeout(PATIENCE):
                 await connection.connect()
-            self._leaving.clear()
-            names = (self._probe, *self._wanted)
-            self._orders = [(self._servers.subscribe, name) for name in names]
+            self._unanswered.clear()
+            self._orders.clear()
             self._connection = connection
-            self._ordered.set()
+            for channel in (self._probe, *self._wanted):
+                self._order(self._servers.subscribe, channel)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(connection))
                 group.create_task(self._write(connection))
@@ -224,9 +224,20 @@ class Link:
             if channel != self._probe:
                 self._ear.heard(channel, message[2])
         elif kind in (b"subscribe", b"ssubscribe"):
-            self._acknowledged(message[1].decode())
+            if self._is_latest(channel := message[1].decode()):
+                self._acknowledged(channel)
         elif kind in (b"unsubscribe", b"sunsubscribe"):
-            self._left(message[1].decode())
+            if (channel := message[1].decode()) not in self._unanswered:
+                # Nobody ordered so: its slot has moved.
+                raise Strayed(channel)
+            self._is_latest(channel)
+
+    def _is_latest(self, channel: str) -> bool:
+        """Note an answer, and tell whether it is to the last that was ordered about *channel*."""
+        left = self._unanswered.pop(channel, 0) - 1
+        if left > 0:
+            self._unanswered[channel] = left
+        return left <= 0
 
     def _acknowledged(self, channel: str) -> None:
         if channel == self._probe:
@@ -243,14 +254,6 @@ class Link:
             self._ear.hears_again(channel)
         else:
             future.set_result(None)
-
-    def _left(self, channel: str) -> None:
-        count = self._leaving.pop(channel, 0)
-        if count > 1:
-            self._leaving[channel] = count - 1
-        if count == 0 and channel in self._wanted:
-            # Nobody asked for that: its slot has moved.
-            raise Strayed(channel)
 
     async def _listen_for_itself(self) -> None:
         """Raise Deaf when what is published doesn't come, though it was taken."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from uuid import uuid4
 
 from attrs import define
@@ -19,7 +18,7 @@ from .broker import Listener, Recovery
 from .errors import BrokerUnavailable
 from .protocol import MAX_OFFSET, Event, HistoryPolicy, Position
 from .redis_link import Links
-from .redis_scripts import CATCH_UP, RECOVER, Names, decode_entries, decode_message, life
+from .redis_scripts import RECOVER, Names, decode_entries, decode_message, life
 from .redis_servers import PATIENCE, Servers
 
 logger = logging.getLogger("quart_realtime")
@@ -36,7 +35,7 @@ class _Followed:
     """A room that is followed: where it stands, and what waits.
 
     *waiting* is a list while it isn't known what came before; *cut* tells that the channel can't
-    be heard, *spilt* that more came than may wait.
+    be heard, *missed* that it could not for a while, *spilt* that more came than may wait.
     """
 
     history: HistoryPolicy
@@ -44,6 +43,7 @@ class _Followed:
     offset: int = 0
     waiting: list[Event] | None = None
     cut: bool = False
+    missed: bool = False
     spilt: bool = False
 
     @property
@@ -78,8 +78,6 @@ class Rooms:
         self._behind: dict[str, None] = {}
         # Rooms of which it isn't known what was missed.
         self._unsettled: set[str] = set()
-        self._settled = asyncio.Event()
-        self._settled.set()
         self._any_behind = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
 
@@ -122,18 +120,30 @@ class Rooms:
         except BaseException:
             self.unfollow(room)
             raise
-        if not followed.cut:
+        if followed.missed and not followed.cut:
+            # Where it stands may have been asked before it was cut off.
+            self._fall_behind(room)
+        elif not followed.cut:
             self._release(room, followed)
 
     def unfollow(self, room: str) -> None:
         """Have them no longer brought."""
         if self._followed.pop(room, None) is not None:
             self._behind.pop(room, None)
-            self._settle(room)
+            self._unsettled.discard(room)
             self.links.leave(self._names.channel(room))
 
-    async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
-        """Return what came after *position*, as a broker does."""
+    async def recover(
+        self, position: Position, history: HistoryPolicy, *, heard: bool = False
+    ) -> Recovery:
+        """Return what came after *position*, as a broker does.
+
+        Args:
+            position: Where whoever asks stood.
+            history: How much the room keeps.
+            heard: Whether this process has heard all up to there itself, until a moment ago: then
+                nothing after it is too old.
+        """
         room = position.room
         known = position.epoch is not None and 0 <= position.offset <= MAX_OFFSET
         epoch, newest, whole, entries = await self._servers.run(
@@ -141,12 +151,17 @@ class Rooms:
             (self._names.place(room), self._names.history(room)),
             (position.epoch or "") if known else "",
             position.offset if known else 0,
-            round(history.ttl * 1000),
+            MAX_OFFSET if heard else round(history.ttl * 1000),
             life(history),
             uuid4().hex[:16],
+            int(heard),
         )
         stands = Position(room, epoch.decode(), int(newest))
-        events = decode_entries(entries, epoch.decode(), room)
+        try:
+            events = decode_entries(entries, epoch.decode(), room)
+        except ValueError as error:
+            self.ignore(room, error)
+            return Recovery(stands)
         return Recovery(stands, events, recovered=bool(whole))
 
     async def keep(self) -> None:
@@ -168,19 +183,23 @@ class Rooms:
         try:
             event = decode_message(message, room)
         except ValueError as error:
-            if not self.ignored & 1023:
-                logger.warning("a message on %r that makes no sense was ignored: %s", room, error)
-            self.ignored += 1
+            self.ignore(room, error)
             return
         self._take(room, followed, event)
+
+    def ignore(self, room: str, why: object) -> None:
+        """Count what makes no sense; of the first, and of every thousandth, it is said why."""
+        if self.ignored % 1000 == 0:
+            logger.warning("what makes no sense was ignored in room %r: %s", room, why)
+        self.ignored += 1
 
     def cut_off(self, channels: Iterable[str]) -> None:
         """Hold back what comes of these from now on, until it is known what was missed."""
         for channel in channels:
             followed = self._followed.get(self._names.room_of(channel))
             if followed is not None:
-                self._unsettle(self._names.room_of(channel))
-                followed.cut = True
+                self._unsettled.add(self._names.room_of(channel))
+                followed.cut = followed.missed = True
                 followed.waiting = []
                 followed.spilt = False
 
@@ -216,7 +235,7 @@ class Rooms:
 
     def _release(self, room: str, followed: _Followed) -> None:
         """Pass on what has waited."""
-        self._settle(room)
+        self._unsettled.discard(room)
         waiting, followed.waiting = followed.waiting, None
         for event in waiting or ():
             self._take(room, followed, event)
@@ -228,23 +247,8 @@ class Rooms:
         """Whether nothing is known to have been missed that isn't made up for."""
         return not self._unsettled
 
-    async def wait_until_settled(self, seconds: float) -> None:
-        """Wait until it is, for so long at most."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._settled.wait()
-
-    def _unsettle(self, room: str) -> None:
-        self._unsettled.add(room)
-        self._settled.clear()
-
-    def _settle(self, room: str) -> None:
-        self._unsettled.discard(room)
-        if not self._unsettled:
-            self._settled.set()
-
     def _fall_behind(self, room: str) -> None:
-        self._unsettle(room)
+        self._unsettled.add(room)
         self._behind[room] = None
         self._any_behind.set()
 
@@ -263,38 +267,30 @@ class Rooms:
     async def _catch_up(self, room: str) -> bool:
         """Pass on what was missed of *room*, or tell that it is lost; False to be tried again."""
         followed = self._followed.get(room)
-        if followed is None or followed.cut:
+        if followed is None or followed.cut or not followed.placed:
             return True
         if not followed.history.keeps:
             self._release(room, followed)
             return True
         before = len(followed.waiting or ())
+        stood = Position(room, followed.epoch, followed.offset)
         try:
-            epoch, newest, whole, entries = await self._servers.run(
-                CATCH_UP,
-                (self._names.place(room), self._names.history(room)),
-                followed.epoch or "",
-                followed.offset,
-                uuid4().hex[:16],
-            )
-            missed = decode_entries(entries, epoch.decode(), room)
+            recovery = await self.recover(stood, followed.history, heard=True)
         except BrokerUnavailable:
             self._fall_behind(room)
             return False
-        except ValueError:
-            logger.exception("the history of room %r can't be read", room)
-            whole, missed = 0, ()
         if self._followed.get(room) is not followed or followed.cut:
             return True
-        self.gaps += bool(missed)
-        if whole and not followed.spilt:
-            for event in missed:
+        self.gaps += bool(recovery.events)
+        if recovery.recovered and not followed.spilt:
+            for event in recovery.events:
                 self._listener.deliver(event)
         else:
             self.lost += 1
             logger.warning("events of room %r were lost: its members are told", room)
             self._listener.lose(room)
-        followed.epoch, followed.offset, followed.spilt = epoch.decode(), int(newest), False
+        followed.epoch, followed.offset = recovery.position.epoch, recovery.position.offset
+        followed.spilt = followed.missed = False
         # Of what came before the answer all that has a number was in it, or is none of ours.
         held = followed.waiting or []
         followed.waiting = [event for event in held[:before] if event.offset is None]

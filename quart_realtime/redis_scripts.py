@@ -7,13 +7,14 @@ cluster as it does on a single server, and may be run again when its answer was 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 from attrs import evolve, frozen
 
-from .protocol import Event, HistoryPolicy
+from .protocol import MAX_OFFSET, Event, HistoryPolicy
 
 FORMAT = 1
 """The version of everything below; it is part of all names, so that two can live side by side."""
@@ -54,7 +55,7 @@ class Names:
 
     def sent(self, room: str, key: str) -> str:
         """Where in *room* an event is that was published under *key*."""
-        return f"{self._room('sent', room)}:{key}"
+        return f"{self._room('sent', room)}:{_digest(key)}"
 
     def users(self, room: str) -> str:
         """How many connections each user has in *room*."""
@@ -78,11 +79,15 @@ class Names:
 
     def once(self, key: str) -> str:
         """The request that runs once under *key*."""
-        return f"{self.prefix}:once:{hashlib.sha256(key.encode()).hexdigest()}"
+        return f"{self.prefix}:once:{_digest(key)}"
 
     def probe(self, node: str, salt: int) -> str:
         """The channel on which *node* hears itself; *salt* moves it to another slot."""
         return f"{self.prefix}:probe:{{{node}:{salt}}}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 PLACE_LIFE = 24 * 3600.0
@@ -108,9 +113,9 @@ class Script:
 
 
 # A server that was restarted from a snapshot, or a replica that took over, may have forgotten the
-# newest events, and would give their numbers away again. So each room notes which run of which
-# server it was written in, and is another epoch's when that is over. Where INFO isn't allowed this
-# is left out.
+# newest events, and would give their numbers away again. So each room notes in which run of which
+# server it was written, and begins anew when that is over. Where INFO isn't allowed this is left
+# out.
 _STAND = """
 local info = redis.pcall('INFO', 'server')
 if type(info) ~= 'string' then info = '' end
@@ -154,9 +159,17 @@ local function send(place, history, channel, how, body)
     if how[2] ~= '0' then
         local epoch, offset, same = stand(place)
         if not same then epoch = begin(place, history, how[5]) end
-        offset = string.format('%.0f', redis.call('HINCRBY', place, 'offset', 1))
-        redis.call('XADD', history, 'MAXLEN', '=', how[2], offset .. '-0',
-            'at', string.format('%.0f', now()), 'event', body)
+        local entry = {'MAXLEN', '=', how[2], '', 'at', string.format('%.0f', now()), 'event', body}
+        local function add()
+            offset = string.format('%.0f', redis.call('HINCRBY', place, 'offset', 1))
+            entry[4] = offset .. '-0'
+            return redis.pcall('XADD', history, unpack(entry))
+        end
+        if type(add()) == 'table' then
+            -- Its history is none of ours: it has numbers that nobody was given.
+            epoch = begin(place, history, how[5])
+            add()
+        end
         redis.call('PEXPIRE', place, how[4])
         redis.call('PEXPIRE', history, how[3])
         where = epoch .. ' ' .. offset
@@ -208,14 +221,15 @@ RECOVER = Script(
     _STAND
     + """
 -- KEYS: place, history
--- ARGV: epoch or '', offset, ttl ms, life ms, fresh epoch
+-- ARGV: epoch or '', offset, ttl ms, life ms, fresh epoch, whether a process asks ('1')
 local epoch, newest, same = stand(KEYS[1])
-if not same then epoch, newest = begin(KEYS[1], KEYS[2], ARGV[5]) end
+local forgot = ARGV[6] == '1' and epoch == ARGV[1] and tonumber(newest) < tonumber(ARGV[2])
+if not same or forgot then epoch, newest = begin(KEYS[1], KEYS[2], ARGV[5]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 if ARGV[1] ~= epoch then return {epoch, newest, 0, {}} end
 local events = since(KEYS[2], ARGV[2], newest)
 if not events then return {epoch, newest, 0, {}} end
-if events[1] and now() - tonumber(events[1][2][2]) >= tonumber(ARGV[3]) then
+if events[1] and now() - (tonumber(events[1][2][2]) or 0) >= tonumber(ARGV[3]) then
     return {epoch, newest, 0, {}}
 end
 return {epoch, newest, 1, events}
@@ -223,37 +237,9 @@ return {epoch, newest, 1, events}
 )
 """Tell where a room stands, and what came after a place if that is all still there.
 
-Returns the epoch, the newest offset, whether it is all, and entries of the stream.
-"""
-
-CATCH_UP = Script(
-    _STAND
-    + """
--- KEYS: place, history
--- ARGV: epoch, offset, fresh epoch
-local epoch, newest, same = stand(KEYS[1])
-if epoch and epoch == ARGV[1] then
-    -- Nothing was published since the server began anew, else the epoch would be another: what
-    -- it remembers is as it was then, and complete if it reaches as far as we have heard.
-    if tonumber(newest) < tonumber(ARGV[2]) then
-        epoch, newest = begin(KEYS[1], KEYS[2], ARGV[3])
-        return {epoch, newest, 0, {}}
-    end
-    if not same then
-        redis.call('HSET', KEYS[1], 'run', string.match(info, 'run_id:(%x+)') or '')
-    end
-    local events = since(KEYS[2], ARGV[2], newest)
-    if events then return {epoch, newest, 1, events} end
-    return {epoch, newest, 0, {}}
-end
-if not same then epoch, newest = begin(KEYS[1], KEYS[2], ARGV[3]) end
-return {epoch, newest, 0, {}}
-"""
-)
-"""Tell a process that was cut off what it has missed of a room, as RECOVER does.
-
-It differs in that the process was there until a moment ago: events too old for a client that
-returns are its due, and it can vouch for a server that began anew.
+A process that asks has heard what it says it has: a server that knows less has forgotten the rest.
+A client's word doesn't count as much. Returns the epoch, the newest offset, whether it is all, and
+entries of the stream.
 """
 
 ENTER = Script(
@@ -392,6 +378,9 @@ class _Body(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     data: msgspec.Raw
 
 
+NOWHERE = b"- 0"
+"""Where an event stands in a room that keeps no history."""
+_WHERE = re.compile(rb"([0-9A-Za-z]{1,64}) ([0-9]{1,16})")
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Body)
 
@@ -407,16 +396,28 @@ def decode_body(body: bytes, room: str) -> Event:
     Raises:
         ValueError: it is something else.
     """
-    read = _decoder.decode(body)
+    try:
+        read = _decoder.decode(body)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
     data = bytes(read.data)
     data.decode()  # Raw is looked at for its form, not for its UTF-8.
     return Event(read.type, data, room, read.id, exclude=read.exclude)
 
 
 def placed(event: Event, where: bytes) -> Event:
-    """Return *event* with the place that PUBLISH returned."""
-    epoch, _, offset = where.decode().partition(" ")
-    return event if epoch == "-" else evolve(event, epoch=epoch, offset=int(offset))
+    """Return *event* with the place that PUBLISH returned.
+
+    Raises:
+        ValueError: that is no place.
+    """
+    if where == NOWHERE:
+        return event
+    found = _WHERE.fullmatch(where)
+    offset = int(found[2]) if found else 0
+    if found is None or not 0 < offset <= MAX_OFFSET:
+        raise ValueError("nowhere in a room")
+    return evolve(event, epoch=found[1].decode(), offset=offset)
 
 
 def decode_message(message: bytes, room: str) -> Event:
@@ -430,9 +431,15 @@ def decode_message(message: bytes, room: str) -> Event:
 
 
 def decode_entries(entries: list[Any], epoch: str, room: str) -> tuple[Event, ...]:
-    """Read entries of a room's stream, as XRANGE returns them."""
+    """Read entries of a room's stream, as XRANGE returns them.
+
+    Raises:
+        ValueError: one is none of ours.
+    """
     events = []
     for number, fields in entries:
+        if len(fields) != 4:
+            raise ValueError("an entry of another form")
         offset = int(number.partition(b"-")[0])
         events.append(evolve(decode_body(fields[3], room), epoch=epoch, offset=offset))
     return tuple(events)

@@ -344,7 +344,9 @@ def connect(url: BrokerUrl) -> Servers:
             return Cluster(_cluster(hosts, settings))
         settings["retry"] = _never()
         if url.kind is Kind.SENTINEL:
-            return _by_sentinel(url, hosts, settings)
+            servers = _by_sentinel(url, hosts, settings)
+            servers.connection("")
+            return servers
         if hosts[0][0] is not None:
             settings |= {"host": hosts[0][0], "port": hosts[0][1]}
         servers = OneServer(ConnectionPool(**settings), ConnectionPool(**settings))
@@ -355,9 +357,12 @@ def connect(url: BrokerUrl) -> Servers:
 
 
 def wrong_option(error: Exception) -> SetupError:
-    """Return what to say where redis-py takes the URL, or an option in it, for an *error*."""
-    name = re.search(r"argument '(\w+)'", str(error))
-    what = f"redis-py doesn't know the option {name[1]!r}" if name else str(error)
+    """Return what to say where redis-py takes the URL, or an option in it, for an *error*.
+
+    What else redis-py says isn't passed on: it may hold the password.
+    """
+    name = re.search(r"(?:argument|value for) [`'](\w+)[`']", str(error))
+    what = f"redis-py doesn't take the option {name[1]!r}" if name else "redis-py can't read it"
     return SetupError(f"The broker's URL can't be used: {what}.")
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from attrs import Attribute, field, fields, frozen
 from limits import parse_many
 
-from .broker_url import parse_broker_url, without_password
+from .broker_url import parse_broker_url, without_secrets
 from .errors import SetupError
 
 PREFIX = "QUART_REALTIME_"
@@ -116,7 +116,7 @@ class Settings:
 
     url: str = field(default="/ws", validator=_path)
     broker_url: str = field(
-        default="memory://", validator=_broker_url, repr=lambda url: str(without_password(url))
+        default="memory://", validator=_broker_url, repr=lambda url: repr(without_secrets(url))
     )
     allowed_origins: Any = field(default=None, validator=_origins)
     auth_timeout: float = field(default=10.0, validator=_positive)
@@ -159,7 +159,7 @@ class Settings:
             try:
                 attribute.validator(None, attribute, value)
             except ValueError as error:
-                shown = repr(without_password(value) if "URL" in key else value)
+                shown = without_secrets(value) if attribute.name == "broker_url" else repr(value)
                 problems.append(f"{key} is {shown}, but must be {error}.")
             else:
                 values[attribute.name] = value

@@ -81,7 +81,6 @@ WRONG = [
     *((name, value) for name in COUNTS for value in (0, -1, 1.5, "10", None, True)),
     *(("HISTORY_SIZE", value) for value in (-1, 1.0, "10", None, False)),
     *(("URL", value) for value in ("", "/", "ws", None, 7, b"/ws", "wss://host/ws")),
-    *(("BROKER_URL", value) for value in ("", None, "memory", "amqp://localhost")),
     *(("RATE_LIMIT", value) for value in ("", "often", "100", 100, b"1/second", "-1/second")),
     *(("REQUIRE_ROOM", value) for value in (1, 0, "yes", None)),
     *(
@@ -176,3 +175,18 @@ def test_all_problems_are_told_at_once() -> None:
 def test_settings_cannot_be_changed_later() -> None:
     with pytest.raises(exceptions.FrozenInstanceError):
         Settings().url = "/other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("", "no URL"),
+        ("memory", "no URL"),
+        ("amqp://localhost", "amqp://…"),
+        (None, "of type NoneType"),
+    ],
+)
+def test_a_wrong_broker_is_refused_without_its_secrets(value: object, shown: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        Settings.from_config({"QUART_REALTIME_BROKER_URL": value})
+    assert str(caught.value).startswith(f"QUART_REALTIME_BROKER_URL is {shown}, but must be ")
