@@ -1,4 +1,8 @@
-"""Serve the chat with Hypercorn: ``python -m example_app``, then open the address it prints."""
+"""Serve the chat with Hypercorn: ``python -m example_app``, then open the address it prints.
+
+With ``--workers 2`` and more, ``QUART_REALTIME_BROKER_URL`` has to name a Redis or Valkey; the log
+says so where it doesn't.
+"""
 
 import argparse
 import sys
@@ -6,6 +10,7 @@ import sys
 from hypercorn.config import Config
 from hypercorn.run import run
 
+from example_app import settings
 from example_app.demo_data import USERS
 
 
@@ -18,14 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     # To Hypercorn, 0 is one worker in this very process.
     config.workers = options.workers if options.workers > 1 else 0
     print(f"Chat at http://{options.bind}")
-    print(f"Log in as {', '.join(USERS)}; each one's password is the name itself.")
+    if settings.from_environment().get("DEMO_DATA", True):
+        print(f"Log in as {', '.join(USERS)}; each one's password is the name itself.")
     print("Open a second window and log in as somebody else. Ctrl-C stops the server.", flush=True)
-    if options.workers > 1:
-        print(
-            "Warning: events don't reach clients of another worker, since the broker is this "
-            "process's memory; with several workers half of the chat goes unheard.",
-            file=sys.stderr,
-        )
     try:
         return run(config)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hypercorn.middleware import ProxyFixMiddleware
 from quart import Quart
 from werkzeug.routing import BaseConverter
 
@@ -9,6 +10,7 @@ from example_app import auth, errors, openapi, settings, startup
 from example_app.database import Database
 from example_app.realtime import realtime
 from example_app.views import BLUEPRINTS
+from example_app.views.health import health
 from example_app.views.page import page
 
 
@@ -33,7 +35,12 @@ def create_app(config: dict[str, Any] | None = None) -> Quart:
     errors.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    app.register_blueprint(health)
     app.register_blueprint(page)
     realtime.init_app(app)
     startup.init_app(app)
+    proxies = app.config["TRUSTED_PROXIES"]
+    if proxies:
+        # Who asks, by which scheme and for which host is what the outermost of them says.
+        app.asgi_app = ProxyFixMiddleware(app.asgi_app, mode="legacy", trusted_hops=proxies)
     return app

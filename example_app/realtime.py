@@ -5,12 +5,16 @@ that needs more than a decorator is here. A conversation has a room, with its me
 everybody has a room of their own, which the extension makes: ``user:<id>``.
 
 Logging out revokes a token. A connection that was opened with it ends at its next ping, within
-``QUART_REALTIME_PING_INTERVAL`` seconds, or at its next request if that is sooner.
+``QUART_REALTIME_PING_INTERVAL`` seconds, or at its next request if that is sooner; in another
+worker ``REVOCATION_REFRESH`` seconds later at most.
 """
 
+import asyncio
+import logging
 from typing import Any
 
 from attrs import frozen
+from quart import Quart
 from quart_jwt_extended import get_jwt_identity
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,6 +39,7 @@ from quart_realtime import (
 )
 
 realtime = Realtime()
+log = logging.getLogger(__name__)
 
 
 @frozen
@@ -47,15 +52,19 @@ class Typing:
 
 @frozen
 class WhoAmI:
-    """Whose connection it is, its id, and the rooms it is in."""
+    """Whose connection it is, its id, where it comes from, and the rooms it is in."""
 
     user_id: str
     connection_id: str
+    remote_addr: str
     rooms: list[str]
 
 
+CONVERSATION = "conversation:"
+
+
 def conversation_room(conversation_id: str) -> str:
-    return f"conversation:{conversation_id}"
+    return f"{CONVERSATION}{conversation_id}"
 
 
 def user_room(user_id: str) -> str:
@@ -113,6 +122,11 @@ async def join_conversations(connection: Connection) -> None:
     # Whoever was removed between the look and the join was not put out, being not in yet.
     for conversation_id in conversation_ids - await _conversations_of(connection.user_id):
         await connection.leave(conversation_room(conversation_id))
+    connection.state[PUT_INTO] = conversation_ids
+
+
+PUT_INTO = "put into"
+"""Under which a connection keeps the ids of the conversations that we have put it into."""
 
 
 async def _conversations_of(user_id: str) -> set[str]:
@@ -154,6 +168,53 @@ async def put_out_all(told: Notification) -> None:
         await realtime.leave(user_id, conversation_room(conversation["conversation_id"]))
 
 
+# When nobody could be told
+
+# Whoever changes a conversation has all processes told who is in its room. But a process may end,
+# or the broker be away, between the change and the telling: then the database knows better.
+
+
+async def keep_places(app: Quart, interval: float) -> None:
+    """Put places right every *interval* seconds, until cancelled."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            async with app.app_context():
+                await put_places_right()
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("couldn't look up who is in which conversation, trying again: %r", error)
+
+
+async def put_places_right() -> None:
+    """Have this process's connections in the rooms of their conversations and in no others."""
+    # Before the database is asked, so that nobody leaves a room who is let in meanwhile.
+    rooms = {
+        connection: [room for room in connection.rooms if room.startswith(CONVERSATION)]
+        for connection in realtime.connections()
+        if PUT_INTO in connection.state
+    }
+    if not rooms:
+        return
+    async with reading() as session:
+        user_ids = {connection.user_id for connection in rooms}
+        conversations = await access.conversations_of_each(session, user_ids)
+    for connection, before in rooms.items():
+        try:
+            await _put_right(connection, before, conversations[connection.user_id])
+        except Unavailable:
+            log.warning("the broker is away: %r is put right later", connection)
+
+
+async def _put_right(connection: Connection, rooms: list[str], conversation_ids: set[str]) -> None:
+    for room in rooms:
+        if room.removeprefix(CONVERSATION) not in conversation_ids:
+            await connection.leave(room)
+    # What a client has left by itself it isn't put into again.
+    for conversation_id in conversation_ids - connection.state[PUT_INTO]:
+        await connection.join(conversation_room(conversation_id))
+    connection.state[PUT_INTO] = conversation_ids
+
+
 # What has no route
 
 
@@ -163,6 +224,7 @@ async def whoami() -> WhoAmI:
     return WhoAmI(
         user_id=get_jwt_identity(),
         connection_id=current_connection.id,
+        remote_addr=current_connection.remote_addr,
         rooms=sorted(current_connection.rooms),
     )
 
@@ -185,6 +247,8 @@ async def show_typing(conversation_id: str) -> None:
 
 async def say_goodbye(user_id: str, conversation_ids: set[str]) -> None:
     """Tell the conversations that *user_id*, whose account is gone, has left, and hang up."""
-    for conversation_id in sorted(conversation_ids):
-        await realtime.notify("member_removed", Member(conversation_id, user_id))
-    await realtime.disconnect(user_id, reason="the account was deleted")
+    try:
+        for conversation_id in sorted(conversation_ids):
+            await realtime.notify("member_removed", Member(conversation_id, user_id))
+    finally:
+        await realtime.disconnect(user_id, reason="the account was deleted")

@@ -8,7 +8,7 @@ at most.
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from quart import current_app
@@ -34,10 +34,12 @@ class Revocations:
 
     async def revoke_token(self, session: AsyncSession, token: dict[str, Any]) -> None:
         """Refuse *token*, a JWT's claims, from now on."""
-        expires = token.get("exp")
-        await self._revoke(
-            session, token["jti"], None if expires is None else datetime.fromtimestamp(expires, UTC)
-        )
+        expires_at = None
+        if "exp" in token:
+            # One host's clock may be so far behind, and give tokens so much longer.
+            leeway = timedelta(seconds=2 * current_app.config["JWT_DECODE_LEEWAY"])
+            expires_at = datetime.fromtimestamp(token["exp"], UTC) + leeway
+        await self._revoke(session, token["jti"], expires_at)
 
     async def revoke_user(self, session: AsyncSession, user_id: str) -> None:
         """Refuse every token of *user_id* for good; the id must never be given to anybody else."""

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from example_app import demo_data
 from example_app.database import Database
+from example_app.realtime import keep_places
 from example_app.revocation import Revocations
 from example_app.tables import SettingRow
 
@@ -23,25 +24,26 @@ def init_app(app: Quart) -> None:
     """
     database: Database = app.extensions["CHAT_DATABASE"]
     revocations: Revocations = app.extensions["CHAT_REVOCATIONS"]
-    keeping_up: asyncio.Task[None] | None = None
+    keeping_up: list[asyncio.Task[None]] = []
 
     @app.before_serving
     async def start() -> None:
-        nonlocal keeping_up
         async with database.starting() as session:
             await _settle_secret(app, session)
-            await _add_demo_data(session)
+            if app.config["DEMO_DATA"]:
+                await _add_demo_data(session)
             await revocations.load(session)
-        keeping_up = asyncio.create_task(
-            revocations.keep_up(database, app.config["REVOCATION_REFRESH"])
-        )
+        interval = app.config["REVOCATION_REFRESH"]
+        keeping_up.append(asyncio.create_task(revocations.keep_up(database, interval)))
+        keeping_up.append(asyncio.create_task(keep_places(app, interval)))
 
     @app.after_serving
     async def stop() -> None:
-        if keeping_up is not None:
-            keeping_up.cancel()
+        while keeping_up:
+            task = keeping_up.pop()
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await keeping_up
+                await task
         await database.close()
 
 

@@ -17,6 +17,17 @@ async def conversations_of(session: AsyncSession, user_id: str) -> set[str]:
     return set(await session.scalars(mine))
 
 
+async def conversations_of_each(session: AsyncSession, user_ids: set[str]) -> dict[str, set[str]]:
+    """Return the ids of the conversations that each of *user_ids* is in."""
+    found: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+    rows = await session.execute(
+        select(MemberRow.user_id, MemberRow.conversation_id).where(MemberRow.user_id.in_(user_ids))
+    )
+    for user_id, conversation_id in rows:
+        found[user_id].add(conversation_id)
+    return found
+
+
 async def acquaintances_of(session: AsyncSession, user_id: str) -> set[str]:
     """Return the ids of the others who are in some conversation with *user_id*."""
     mine = select(MemberRow.conversation_id).where(MemberRow.user_id == user_id)

@@ -1,4 +1,4 @@
-"""The example as deploy/ serves it: two processes that share Valkey and a database, behind nginx."""
+"""The example as deploy/ has it: two processes that share a database and Valkey, behind nginx."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def nginx(apps: list[Server], tmp_path: Path) -> Iterator[Nginx]:
 
 
 @asynccontextmanager
-async def person(nginx: Nginx, name: str) -> AsyncIterator[Client]:
+async def person(nginx: Nginx | Server, name: str) -> AsyncIterator[Client]:
     """Log in over REST, and connect by a client that comes back soon."""
     token = await rest.log_in(nginx.url, name, name)
     async with connect(nginx.ws_url, token=token, backoff=SOON) as client:
@@ -82,7 +82,7 @@ async def plain_socket(nginx: Nginx, **how: Any) -> AsyncIterator[ClientConnecti
         yield socket
 
 
-async def write(nginx: Nginx, *texts: str) -> list[str]:
+async def write(nginx: Nginx | Server, *texts: str) -> list[str]:
     """Log in over REST and write, one after the other; returns the messages' ids."""
     token = await rest.log_in(nginx.url, "eva", "eva")
     url = f"{nginx.url}/conversations/{CONVERSATION_ID}/messages"
@@ -281,6 +281,28 @@ async def test_a_server_that_is_told_to_reload_refuses_nobody_and_nothing_is_mis
         assert not before & {client.connection_id for client in (ana, luis)}
 
 
+# Redis as documented
+
+
+async def test_the_rights_that_are_documented_are_all_that_the_app_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rule,) = re.findall(r"^ACL SETUSER chat .*$", DEPLOYING, re.MULTILINE)
+    with valkey() as redis, redis.client as client:
+        client.execute_command(*rule.split())
+        monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'chat.sqlite'}")
+        url = redis.url.replace("//", "//chat:password@")
+        monkeypatch.setenv("QUART_REALTIME_BROKER_URL", url)
+        with serving(APP) as app:
+            async with person(app, "ana") as ana, person(app, "ana") as again:
+                renamed = {"user_id": "ana", "user": {"name": "Ana"}}
+                await again.request("users", "update", renamed, retry=True)
+                streams = [ana.events(), again.events()]
+                sent = await write(app, "Hola")
+                assert [await heard(stream) for stream in streams] == [sent, sent]
+        assert client.execute_command("ACL", "LOG") == []
+
+
 # What the files agree on
 
 
@@ -309,6 +331,6 @@ def test_compose_has_no_secret_of_its_own() -> None:
     example = (ROOT / "deploy" / "env.example").read_text()
     used = re.findall(r"\$\{(\w*(?:SECRET|PASSWORD)\w*)(.*?)\}", compose)
     assert {name for name, _ in used} == {"JWT_SECRET_KEY", "POSTGRES_PASSWORD", "VALKEY_PASSWORD"}
-    for name, rest in used:
-        assert rest.startswith(":?"), f"{name} may be empty"
+    for name, otherwise in used:
+        assert otherwise.startswith(":?"), f"{name} may be empty"
         assert f"\n{name}=\n" in example

@@ -228,5 +228,6 @@ async def test_a_client_learns_what_it_is_connected_as(app):
         assert await socket.request("users", "whoami") == {
             "user_id": "ana",
             "connection_id": socket.id,
+            "remote_addr": "<local>",
             "rooms": ["conversation:conv-welcome", "everyone", "user:ana"],
         }

@@ -1,10 +1,13 @@
 """Who is in which room, who may come in, and what ends a connection."""
 
+from contextlib import contextmanager
+
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from example_app import create_app
 from example_app import realtime as chat
+from quart_realtime import BrokerUnavailable
 from quart_realtime.client_types import RealtimeError
 from quart_realtime.protocol import may_reconnect
 from quart_realtime.testing import HandshakeRefused, realtime_client
@@ -98,6 +101,86 @@ async def test_who_comes_back_as_a_member_is_in_again(app, ana):
         assert (await luis.expect("room_joined"))["room"] == WELCOME
         message = await ana.write("conv-welcome")
         assert await luis.expect("new_message") == message
+
+
+@pytest.fixture
+async def attentive(config):
+    """Return an app that often looks at what the database says."""
+    app = create_app(config | {"REVOCATION_REFRESH": 0.05})
+    async with app.test_app():
+        yield app
+
+
+@contextmanager
+def broker_away(app):
+    """Have the broker refuse all that Redis' would while Redis is away."""
+    broker = app.extensions["QUART_REALTIME"].hub.broker
+
+    async def refuse(*_):
+        raise BrokerUnavailable("away")
+
+    async def note(*_):
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("publish", "command", "subscribe", "enter", "present", "recover"):
+            patch.setattr(broker, name, refuse)
+        patch.setattr(broker, "exit", note)
+        yield
+
+
+async def test_who_is_removed_while_the_broker_is_away_is_put_out_all_the_same(attentive, caller):
+    ana = await caller("ana", on=attentive)
+    async with realtime_client(attentive, user_id="luis") as luis:
+        with broker_away(attentive):
+            assert (await ana.delete("/conversations/conv-welcome/members/luis")).status == 200
+            assert await luis.expect("room_left") == {"room": WELCOME}
+        assert WELCOME not in (await luis.request("users", "whoami"))["rooms"]
+
+
+async def test_who_is_let_in_while_the_broker_is_away_comes_in_when_it_is_back(attentive, caller):
+    ana = await caller("ana", on=attentive)
+    async with realtime_client(attentive, user_id="luis") as luis:
+        with broker_away(attentive):
+            room = f"conversation:{await ana.start_conversation('luis')}"
+            await luis.expect_none("room_joined")
+        assert (await luis.expect("room_joined"))["room"] == room
+
+
+async def test_a_room_that_a_client_has_left_by_itself_it_is_not_put_into_again(attentive):
+    async with realtime_client(attentive, user_id="luis") as luis:
+        await luis.unsubscribe(WELCOME)
+        async with attentive.app_context():
+            await chat.put_places_right()
+        assert WELCOME not in (await luis.request("users", "whoami"))["rooms"]
+
+
+async def test_an_unreachable_database_does_not_end_the_look_for_who_is_where(
+    attentive, caller, monkeypatch, caplog
+):
+    ana = await caller("ana", on=attentive)
+    look_up = chat.access.conversations_of_each
+
+    async def first_fail(session, user_ids):
+        monkeypatch.setattr(chat.access, "conversations_of_each", look_up)
+        raise OperationalError("SELECT", {}, ConnectionError())
+
+    async with realtime_client(attentive, user_id="luis") as luis:
+        with broker_away(attentive):
+            monkeypatch.setattr(chat.access, "conversations_of_each", first_fail)
+            await ana.delete("/conversations/conv-welcome/members/luis")
+            await luis.expect("room_left")
+    assert "couldn't look up who is in which conversation" in caplog.text
+
+
+async def test_who_deletes_their_account_while_the_broker_is_away_is_sent_away_all_the_same(
+    attentive, caller
+):
+    ana = await caller("ana", on=attentive)
+    async with realtime_client(attentive, user_id="ana") as socket:
+        with broker_away(attentive):
+            assert (await ana.delete("/users/ana")).status == 200
+            assert await socket.wait_closed() == 4502
 
 
 async def test_deleting_an_account_closes_all_its_connections_and_no_other(app):

@@ -1,14 +1,17 @@
 """Logging in, refreshing, logging out, and which tokens are accepted."""
 
 import asyncio
+import time
 from datetime import timedelta
 
+import jwt
 import pytest
 from quart_jwt_extended import create_access_token, create_refresh_token
 from sqlalchemy.exc import OperationalError
 
 from example_app import create_app
 from example_app.revocation import Revocations
+from example_app.settings import CLOCKS_DIFFER
 
 
 async def log_in(api, username="ana"):
@@ -119,11 +122,38 @@ async def test_logging_out_with_an_expired_refresh_token_works(anybody):
 
 
 async def test_an_expired_token_is_refused(anybody):
+    late = timedelta(seconds=-CLOCKS_DIFFER - 1)
     async with anybody.app.app_context():
-        anybody.token = create_access_token("ana", expires_delta=timedelta(seconds=-1))
+        anybody.token = create_access_token("ana", expires_delta=late)
     status, body = await anybody.get("/users")
     assert (status, body["code"]) == (401, "unauthorized")
     assert body["message"] == "the token has expired"
+
+
+@pytest.mark.parametrize("by_refresh", [False, True])
+async def test_a_token_from_a_host_whose_clock_is_ahead_is_taken(anybody, by_refresh):
+    now = int(time.time()) + CLOCKS_DIFFER - 3
+    claims = {"identity": "ana", "jti": "ahead", "type": "access", "fresh": False}
+    claims |= {"user_claims": {}, "iat": now, "nbf": now, "exp": now + 60}
+    if by_refresh:
+        claims |= {"type": "refresh"}
+    secret = anybody.app.config["JWT_SECRET_KEY"]
+    anybody.token = jwt.encode(claims, secret, "HS256")
+    answer = await (anybody.post("/auth/refresh") if by_refresh else anybody.get("/users"))
+    assert answer.status == 200
+
+
+async def test_a_revoked_token_is_remembered_for_as_long_as_any_host_may_take_it(anybody):
+    async with anybody.app.app_context():
+        late = timedelta(seconds=2 - CLOCKS_DIFFER)
+        anybody.token = create_access_token("ana", expires_delta=late)
+    database = anybody.app.extensions["CHAT_DATABASE"]
+    assert (await anybody.get("/users")).status == 200
+    assert (await anybody.post("/auth/logout")).status == 204
+    async with database.reading() as session:
+        await anybody.app.extensions["CHAT_REVOCATIONS"].load(session)
+    status, body = await anybody.get("/users")
+    assert (status, body["message"]) == (401, "the token has been revoked")
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer x.y.z", "Basic YTpi", "Bearer a b"])
@@ -174,7 +204,7 @@ async def test_an_expired_revocation_is_forgotten(app):
     database = app.extensions["CHAT_DATABASE"]
     revocations = Revocations()
     token = {"jti": "old", "identity": "ana", "exp": 1_000_000_000}
-    async with database.writing() as session:
+    async with app.app_context(), database.writing() as session:
         await revocations.revoke_token(session, token)
     assert revocations.covers(token)
     async with database.reading() as session:

@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import sqlite3
 import sys
+import threading
 
 import pytest
 
 from example_app import create_app
 from example_app.database import async_url
+
+from .conftest import Api
 
 WORKER = """
 import asyncio, sys
@@ -64,6 +68,30 @@ async def test_several_processes_start_at_once_and_agree_on_a_secret(config):
     assert len(secrets.pop()) >= 32
 
 
+async def test_a_worker_waits_while_another_one_is_making_the_database(tmp_path):
+    file = tmp_path / "chat.sqlite"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE begun (something)")
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.close)
+    done.start()
+    app = create_app({"DATABASE_URL": f"sqlite:///{file}"})
+    async with app.test_app():
+        assert app.config["JWT_SECRET_KEY"]
+    done.join()
+
+
+async def test_without_demo_data_nobody_can_log_in_who_has_not_registered(config):
+    anybody = Api(create_app(config | {"DEMO_DATA": False}))
+    async with anybody.app.test_app():
+        login = {"username": "ana", "password": "ana"}
+        assert (await anybody.post("/auth/login", login)).status == 401
+        new = {"username": "zoe", "name": "Zoe", "password": "long enough"}
+        assert (await anybody.post("/users", {"user": new})).status == 201
+        login = {"username": "zoe", "password": "long enough"}
+        assert (await anybody.post("/auth/login", login)).status == 200
+
+
 async def test_a_restart_keeps_what_there_is(config, caller):
     app = create_app(config)
     async with app.test_app():
@@ -107,14 +135,39 @@ def test_an_interval_that_can_not_work_is_refused(config, interval):
         create_app(config | {"REVOCATION_REFRESH": interval})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("TRUSTED_PROXIES", -1),
+        ("TRUSTED_PROXIES", "one"),
+        ("TRUSTED_PROXIES", True),
+        ("DEMO_DATA", "no"),
+        ("DEMO_DATA", 0),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_refused(config, key, value):
+    with pytest.raises(ValueError, match=key):
+        create_app(config | {key: value})
+
+
+def test_what_is_empty_in_the_environment_is_not_set(monkeypatch, config):
+    for key in ("DEMO_DATA", "TRUSTED_PROXIES", "QUART_REALTIME_BROKER_URL"):
+        monkeypatch.setenv(key, "")
+    app = create_app(config)
+    assert (app.config["DEMO_DATA"], app.config["TRUSTED_PROXIES"]) == (True, 0)
+    assert "QUART_REALTIME_BROKER_URL" not in app.config
+
+
 def test_settings_of_realtime_may_come_from_the_environment(monkeypatch, config):
     monkeypatch.setenv("QUART_REALTIME_RATE_LIMIT", '"5/second"')
     monkeypatch.setenv("QUART_REALTIME_MAX_REQUESTS", "3")
     monkeypatch.setenv("QUART_REALTIME_URL", "/live")
+    monkeypatch.setenv("QUART_REALTIME_BROKER_URL", "redis://127.0.0.1:6379/1?prefix=chat")
     app = create_app({**config, "QUART_REALTIME_MAX_REQUESTS": 4})
     assert app.config["QUART_REALTIME_RATE_LIMIT"] == "5/second"
     assert app.config["QUART_REALTIME_MAX_REQUESTS"] == 4
     assert app.config["QUART_REALTIME_URL"] == "/live"
+    assert app.config["QUART_REALTIME_BROKER_URL"] == "redis://127.0.0.1:6379/1?prefix=chat"
 
 
 def test_settings_come_from_the_environment_unless_given(monkeypatch, tmp_path):
@@ -124,6 +177,10 @@ def test_settings_come_from_the_environment_unless_given(monkeypatch, tmp_path):
     assert create_app().config["DATABASE_URL"] == "sqlite:///chat.sqlite"
     monkeypatch.setenv("DATABASE_URL", "sqlite:///other.sqlite")
     monkeypatch.setenv("REVOCATION_REFRESH", "0.5")
+    monkeypatch.setenv("TRUSTED_PROXIES", "2")
+    monkeypatch.setenv("DEMO_DATA", "false")
+    assert create_app().config["TRUSTED_PROXIES"] == 2
+    assert create_app().config["DEMO_DATA"] is False
     assert create_app().config["DATABASE_URL"] == "sqlite:///other.sqlite"
     assert create_app().config["REVOCATION_REFRESH"] == 0.5
     given = create_app({"DATABASE_URL": "sqlite:///given.sqlite"})
