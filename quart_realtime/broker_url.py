@@ -53,14 +53,14 @@ class BrokerUrl:
             with each sentinel's host and port. They may hold a password.
         service: Sentinel's name for the master.
         prefix: What all names in there begin with.
-        sentinel: The query's options that begin with ``sentinel_``, without that.
+        sentinel: The query's options that begin with ``sentinel_``, as a query without that.
     """
 
     kind: Kind
     servers: tuple[str, ...] = field(default=(), repr=False)
     service: str = ""
     prefix: str = DEFAULT_PREFIX
-    sentinel: dict[str, str] = field(factory=dict, repr=False)
+    sentinel: str = field(default="", repr=False)
 
 
 def parse_broker_url(url: object) -> BrokerUrl:
@@ -121,7 +121,7 @@ def parse_broker_url(url: object) -> BrokerUrl:
         tuple(f"{server}?{query}" for server in servers),
         service,
         f"{prefix}:{database}",
-        sentinel,
+        "&".join(f"{name}={value}" for name, value in sentinel.items()),
     )
 
 

@@ -135,7 +135,7 @@ class RedisBroker(Broker):
 
     async def _greet(self, node: str) -> None:
         why = await self._servers.greet(
-            BEAT, (self._names.nodes(),), node, round(DEAD_AFTER * 1000)
+            BEAT, (self._names.nodes(), self._names.notes()), node, round(DEAD_AFTER * 1000), node
         )
         if why is not None:
             logger.error(

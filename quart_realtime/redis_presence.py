@@ -52,7 +52,8 @@ class Presences:
         self._stale: set[str] = set()
         # Those that others find if this process dies; kept a while beyond the last connection.
         self._announced: set[str] = set()
-        self._known = False
+        self._note = b""
+        self._unsure = True
         self._suspects: set[str] = set()
 
     def _change(self, room: str) -> asyncio.Lock:
@@ -135,9 +136,8 @@ class Presences:
         return Attendance(_users(found), Position(told, epoch.decode(), int(newest)))
 
     def suspect_all(self) -> None:
-        """Have all that is here put right with the next beat: Redis may have lost some of it."""
-        self._stale.update(self._here)
-        self._announced.clear()
+        """Have all put right with the next beat: Redis may have lost, or found, some of it."""
+        self._unsure = True
 
     # Every few seconds
 
@@ -147,13 +147,18 @@ class Presences:
         Raises:
             BrokerUnavailable: some of it is left for the next time.
         """
-        keys = (self._names.nodes(),)
-        new, late = await self._servers.run(BEAT, keys, self._node, round(DEAD_AFTER * 1000))
-        if new and self._known:
-            logger.warning("Redis had forgotten this process: its part is put back")
-            self.suspect_all()
-        self._known = True
+        keys = (self._names.nodes(), self._names.notes())
+        note, late = await self._servers.run(
+            BEAT, keys, self._node, round(DEAD_AFTER * 1000), uuid4().hex
+        )
+        if self._unsure or note != self._note:
+            there = await self._servers.command("SMEMBERS", self._names.rooms_of(self._node))
+            self._stale.update(self._here, (room.decode() for room in there))
+            self._announced.clear()
+            self._unsure = False
         await self._settle_stale()
+        # Only now: an answer that is lost on the way is given again.
+        self._note = note
         await self._sweep()
         await self._bury({node.decode() for node in late})
 
@@ -206,6 +211,7 @@ class Presences:
             await self._run(SETTLE, room.decode(), node)
         await self._servers.command("DEL", self._names.rooms_of(node))
         await self._servers.command("ZREM", self._names.nodes(), node)
+        await self._servers.command("HDEL", self._names.notes(), node)
         await self._servers.command("DEL", self._names.clearing(node))
 
     async def leave(self) -> None:

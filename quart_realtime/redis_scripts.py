@@ -67,7 +67,11 @@ class Names:
 
     def nodes(self) -> str:
         """The processes, each with the time it was last heard of."""
-        return f"{self.prefix}:nodes"
+        return f"{self.prefix}:{{nodes}}:heard"
+
+    def notes(self) -> str:
+        """What notes for each process since when it is known."""
+        return f"{self.prefix}:{{nodes}}:notes"
 
     def rooms_of(self, node: str) -> str:
         """The rooms that *node* may have connections in."""
@@ -312,15 +316,18 @@ return {epoch, newest, redis.call('HGETALL', KEYS[1])}
 """Tell who is in a room, and where the room stands by which it is told."""
 
 BEAT = Script("""
--- KEYS: nodes
--- ARGV: node, ms without a word until a node is taken for dead
+-- KEYS: nodes, notes
+-- ARGV: node, ms without a word until a node is taken for dead, a fresh note
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local new = redis.call('ZADD', KEYS[1], now, ARGV[1])
+if redis.call('ZADD', KEYS[1], now, ARGV[1]) == 1 then
+    redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+end
 local late = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - ARGV[2]))
-return {new, late}
+return {redis.call('HGET', KEYS[2], ARGV[1]) or '', late}
 """)
-"""Tell that a node lives. Returns whether it wasn't known, and those that are late."""
+"""Tell that a node lives. Returns the note that was made when it became known, which is another
+when it had been forgotten, and the nodes that are late."""
 
 BEGIN = Script("""
 -- KEYS: once

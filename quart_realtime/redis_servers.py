@@ -353,7 +353,7 @@ def connect(url: BrokerUrl) -> Servers:
         servers.connection("")
         return servers
     except (TypeError, ValueError) as error:
-        raise wrong_option(error) from error
+        raise wrong_option(error) from None
 
 
 def wrong_option(error: Exception) -> SetupError:
@@ -379,7 +379,7 @@ def _by_sentinel(
     url: BrokerUrl, hosts: list[tuple[Any, Any]], settings: dict[str, Any]
 ) -> OneServer:
     secure = settings.pop("connection_class", None) is not None
-    asking = {**COMMON, **_PATIENT, **url.sentinel, "ssl": secure}
+    asking = {**COMMON, **_PATIENT, **parse_url(f"redis://?{url.sentinel}"), "ssl": secure}
     sentinel = aioredis.Sentinel(hosts, sentinel_kwargs=asking)
     commands, listening = (
         aioredis.sentinel.SentinelConnectionPool(url.service, sentinel, ssl=secure, **settings)

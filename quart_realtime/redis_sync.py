@@ -46,7 +46,7 @@ class SyncServers:
         try:
             self._clients = self._clients or _clients(self._url)
         except (TypeError, ValueError) as error:
-            raise wrong_option(error) from error
+            raise wrong_option(error) from None
 
     def run(
         self, script: Script, keys: Sequence[str], *arguments: Argument, again: bool = True
@@ -95,7 +95,7 @@ def _clients(url: BrokerUrl) -> tuple[Any, ...]:
         return (client,)
     secure = settings.pop("connection_class", None) is not None
     if url.kind is Kind.SENTINEL:
-        asking = {**COMMON, **patience, **url.sentinel, "ssl": secure}
+        asking = {**COMMON, **patience, **parse_url(f"redis://?{url.sentinel}"), "ssl": secure}
         sentinel = Sentinel(hosts, sentinel_kwargs=asking)
         return sentinel.master_for(url.service, ssl=secure, **settings), *sentinel.sentinels
     settings.pop("db", None)
