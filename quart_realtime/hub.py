@@ -216,6 +216,8 @@ class Hub:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.broker.stop()
+        # Nothing is subscribed any more: whoever joins after another start begins anew.
+        self._rooms.clear()
 
     async def attach(self, subscriber: Subscriber, user_id: str) -> int:
         """Take in a subscriber that *user_id* has logged in on.

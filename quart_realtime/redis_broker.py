@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from .broker import (
+    PRIVATE,
     Attendance,
     Broker,
     BrokerHealth,
@@ -21,11 +22,11 @@ from .broker import (
     Recovery,
 )
 from .broker_url import BrokerUrl
-from .errors import BrokerUnavailable
+from .errors import BrokerUnavailable, SetupError
 from .models import dump
 from .protocol import Event, HistoryPolicy, Position
 from .redis_once import Onces
-from .redis_presence import DEAD_AFTER, Presences
+from .redis_presence import DEAD_AFTER, LIFE, Presences
 from .redis_rooms import Rooms
 from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, how_to_send, placed
 from .redis_servers import Servers, connect
@@ -36,6 +37,8 @@ BEAT_EVERY = 3.0
 """How many seconds a process is silent at most."""
 KEEP_EVERY = 6 * 3600.0
 """How many seconds pass until the numbering of the rooms that are followed is kept alive again."""
+FAREWELL = 4.0
+"""For how many seconds a process that stops takes leave of Redis at most."""
 REMEMBER = 10.0
 """For how many seconds an event is known to have been sent, so that it can be sent again safely
 where the answer was lost."""
@@ -130,18 +133,31 @@ class RedisBroker(Broker):
             await self._rooms.stop()
             await self._servers.close()
             raise
-        self._beating = asyncio.get_running_loop().create_task(self._beat())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._beat()), loop.create_task(self._tend())]
         self.node = node
 
     async def _greet(self, node: str) -> None:
-        why = await self._servers.greet(
-            BEAT, (self._names.nodes(), self._names.notes()), node, round(DEAD_AFTER * 1000), node
-        )
+        """See that all that this process does in Redis is possible there."""
+        beat = (node, round(DEAD_AFTER * 1000), uuid4().hex, LIFE)
+        nodes = (self._names.nodes(), self._names.notes())
+        why = await self._servers.greet(BEAT, nodes, *beat)
+        if why is None:
+            greeting = Event("greeting", b"null", f"{PRIVATE}greetings")
+            keys, arguments, _ = publication(
+                self._names, self._servers.publish, greeting, HistoryPolicy(1, 1), None
+            )
+            why = await self._servers.greet(PUBLISH, keys, *arguments)
         if why is not None:
             logger.error(
                 "Redis can't be used (QUART_REALTIME_BROKER_URL; %s): requests are answered, but "
                 "nobody can connect and no event goes out until it can.",
                 why,
+            )
+        elif await self._servers.is_part_of_a_cluster():
+            raise SetupError(
+                "QUART_REALTIME_BROKER_URL names one server of a cluster: write redis+cluster:// "
+                "and its host."
             )
 
     def _ignore(self, why: object) -> None:
@@ -152,43 +168,58 @@ class RedisBroker(Broker):
         if not self.node:
             return
         self.node = ""
-        self._beating.cancel()
-        await asyncio.gather(self._beating, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._rooms.stop()
         try:
-            await self._presences.leave()
-        except BrokerUnavailable:
+            async with asyncio.timeout(FAREWELL):
+                await self._onces.tend()
+                await self._presences.leave()
+        except (BrokerUnavailable, TimeoutError):
             logger.warning("Redis could not be told that this process stops: it will notice")
         await self._servers.close()
 
     async def _beat(self) -> None:
+        """Tell that this process lives; nothing else is to hold that up."""
+        while True:
+            await self._try(self._presences.beat())
+            await self._try(self._onces.renew())
+            await asyncio.sleep(BEAT_EVERY)
+
+    async def _tend(self) -> None:
+        """Look after this process's part, every few seconds, and at once when Redis is back."""
         loop = asyncio.get_running_loop()
         kept = loop.time()
         broken = 0
-        came_up = self._rooms.links.came_up
+        links = self._rooms.links
         while True:
-            # At once when Redis is back after it was away.
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_EVERY):
-                    await came_up.wait()
-            if self._rooms.links.broke != broken:
-                broken = self._rooms.links.broke
+                    await links.came_up.wait()
+            links.came_up.clear()
+            if links.broke != broken or loop.time() - kept > KEEP_EVERY:
+                broken = links.broke
                 self._presences.suspect_all()
-            came_up.clear()
-            await self._once_more()
             if loop.time() - kept > KEEP_EVERY:
                 kept = loop.time()
-                try:
-                    await self._rooms.keep()
-                except BrokerUnavailable:
-                    kept -= KEEP_EVERY
+                await self._try(self._rooms.keep())
+            await self._look_after()
 
     async def _once_more(self) -> None:
-        """Do what is done with each beat; what fails is tried again with the next."""
+        """Do all that is done every few seconds."""
+        await self._try(self._presences.beat())
+        await self._look_after()
+
+    async def _look_after(self) -> None:
+        await self._try(self._hear_commands())
+        await self._try(self._presences.tend())
+        await self._try(self._onces.tend())
+
+    async def _try(self, work: Awaitable[None]) -> None:
+        """Do *work*; what fails is tried again with the next beat."""
         try:
-            await self._hear_commands()
-            await self._presences.beat()
-            await self._onces.beat()
+            await work
         except BrokerUnavailable:
             pass
         except Exception:

@@ -26,6 +26,8 @@ PROBE_EVERY = 1.5
 """How many seconds after one probe has come back the next is sent."""
 DEAF_AFTER = 2.0
 """For how many seconds nothing may come, though a probe was published."""
+PROBES = 10_000
+"""How many names are tried until one is in a slot of a server; more than there are servers."""
 ORDERS_AT_ONCE = 500
 """How many channels one command names; a cluster's names one."""
 BACKOFF = Backoff(base=0.05, ceiling=1.0)
@@ -65,13 +67,17 @@ class Strayed(Exception):
         return f"{self.channel} has moved to another server"
 
 
+LOST = (Deaf, Strayed)
+
+
 class Link:
     """One connection to one server, opened again as often as it breaks.
 
     Args:
         servers: All servers.
         endpoint: Which of them.
-        probe: The channel on which it hears itself.
+        probe: Returns the channel on which it hears itself, anew for each connection: its slot
+            may have moved.
         ear: Who hears.
         hand_over: Gives a channel to another link, where it is at another server by now.
         came_up: Is set each time that the connection is open.
@@ -81,7 +87,7 @@ class Link:
         self,
         servers: Servers,
         endpoint: str,
-        probe: str,
+        probe: Callable[[str], str],
         ear: Ear,
         hand_over: Callable[[str, asyncio.Future[None]], bool],
         came_up: asyncio.Event,
@@ -90,7 +96,8 @@ class Link:
         self.broke = 0
         self._servers = servers
         self._endpoint = endpoint
-        self._probe = probe
+        self._choose_probe = probe
+        self._probe = ""
         self._ear = ear
         self._hand_over = hand_over
         self._came_up = came_up
@@ -145,7 +152,7 @@ class Link:
                 reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
             if asyncio.get_running_loop().time() - began > BACKOFF.stable_after:
                 failures = 0
-            if not isinstance(reason, (RedisError, Deaf, Strayed, *UNREACHABLE)):
+            if not isinstance(reason, (RedisError, BrokerUnavailable, *LOST, *UNREACHABLE)):
                 logger.error("the link to Redis failed", exc_info=reason)
             elif failures == 0:
                 logger.warning("the link to Redis is down: %s", told(reason))
@@ -162,14 +169,17 @@ class Link:
 
     async def _sort_out(self) -> None:
         """Give away what is at other servers by now."""
-        with suppress(*UNREACHABLE, RedisError):
+        try:
             await self._servers.look_around()
+        except Exception as error:
+            logger.info("it could not be found out where Redis is: %s", told(error))
         for channel, future in list(self._wanted.items()):
             with suppress(BrokerUnavailable):
                 if self._hand_over(channel, future):
                     del self._wanted[channel]
 
     async def _serve(self) -> None:
+        self._probe = self._choose_probe(self._endpoint)
         connection = self._servers.connection(self._endpoint)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -206,7 +216,9 @@ class Link:
                     count += 1
                 names = [channel for _, channel in orders[:count]]
                 del orders[:count]
-                await connection.send_command(verb, *names, check_health=False)
+                # A socket that takes nothing more is no better than a deaf one.
+                async with asyncio.timeout(PATIENCE):
+                    await connection.send_command(verb, *names, check_health=False)
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
@@ -243,7 +255,7 @@ class Link:
         if channel == self._probe:
             if self.broke:
                 logger.info("the link to Redis is up again")
-            self._servers.is_back()
+            self._servers.is_back(self._endpoint)
             self.up = True
             self._came_up.set()
             return
@@ -291,6 +303,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = 0
+        self._stopped = False
 
     @property
     def up(self) -> bool:
@@ -308,6 +321,8 @@ class Links:
         Raises:
             BrokerUnavailable: there is no server for it at the moment.
         """
+        if self._stopped:
+            raise BrokerUnavailable("it has stopped")
         return asyncio.shield(self._link(self._servers.endpoint(channel)).listen(channel))
 
     def leave(self, channel: str) -> None:
@@ -320,7 +335,7 @@ class Links:
             link = Link(
                 self._servers,
                 endpoint,
-                self._probe_at(endpoint),
+                self._probe_at,
                 self._ear,
                 lambda channel, future: self._hand_over(endpoint, channel, future),
                 self.came_up,
@@ -340,10 +355,10 @@ class Links:
 
     def _probe_at(self, endpoint: str) -> str:
         """Return the name of a probe that is heard from *endpoint*."""
-        salt = 0
-        while self._servers.endpoint(self._probe(salt)) != endpoint:
-            salt += 1
-        return self._probe(salt)
+        for salt in range(PROBES):
+            if self._servers.endpoint(self._probe(salt)) == endpoint:
+                return self._probe(salt)
+        raise BrokerUnavailable(f"nothing is heard from {endpoint}")
 
     def _hand_over(self, endpoint: str, channel: str, future: asyncio.Future[None]) -> bool:
         there = self._servers.endpoint(channel)
@@ -353,6 +368,7 @@ class Links:
 
     async def stop(self) -> None:
         """Close all."""
+        self._stopped = True
         for link in self._links.values():
             link.stop()
         for task in list(self._tasks):

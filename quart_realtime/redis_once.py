@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 from attrs import frozen
@@ -12,7 +13,7 @@ from attrs import frozen
 from .broker import MemoryBroker
 from .errors import BrokerUnavailable, Conflict
 from .redis_scripts import ABANDON, BEGIN, FINISH, RENEW, Names
-from .redis_servers import Servers
+from .redis_servers import Servers, in_turns
 
 LEASE = 30.0
 """For how many seconds a request that runs is taken to run; its process renews that.
@@ -55,7 +56,7 @@ class Onces:
         self._names = names
         self._local = local
         self._running: dict[str, _Run] = {}
-        self._dropped: dict[str, _Run] = {}
+        self._dropped: dict[str, str] = {}
         self._owed: dict[str, _Owed] = {}
 
     async def begin(self, key: str, fingerprint: str, ttl: float) -> bytes | None:
@@ -71,7 +72,7 @@ class Onces:
             kept = None
         except BaseException:
             # It may count as running there, though nobody runs it.
-            self._dropped[key] = run
+            self._dropped[run.owner] = key
             await self._local.abandon(key)
             raise
         if kept is not None:
@@ -104,15 +105,17 @@ class Onces:
         run = self._running.pop(key, None)
         if run is None:
             return
-        owed = _Owed(run, answer, time.monotonic() + run.ttl)
-        try:
-            await self._hand_in(key, owed)
-        except BrokerUnavailable:
-            self._owed[key] = owed
-            while len(self._owed) > OWED:
-                del self._owed[next(iter(self._owed))]
+        # Owed until it is handed in, whatever comes between.
+        self._owed[key] = _Owed(run, answer, time.monotonic() + run.ttl)
+        while len(self._owed) > OWED:
+            del self._owed[next(iter(self._owed))]
+        with suppress(BrokerUnavailable):
+            await self._hand_in(key)
 
-    async def _hand_in(self, key: str, owed: _Owed) -> None:
+    async def _hand_in(self, key: str) -> None:
+        owed = self._owed.get(key)
+        if owed is None:
+            return
         left = owed.expires - time.monotonic()
         if left > 0:
             run = owed.run
@@ -120,6 +123,8 @@ class Onces:
             await self._servers.run(
                 FINISH, names, run.fingerprint, run.owner, round(left * 1000) or 1, owed.answer
             )
+        if self._owed.get(key) is owed:
+            del self._owed[key]
 
     async def abandon(self, key: str) -> None:
         """Forget a request that came to nothing."""
@@ -132,14 +137,18 @@ class Onces:
         finally:
             await self._local.abandon(key)
 
-    async def beat(self) -> None:
-        """Renew what runs, hand in what is owed, and let go of what was dropped."""
-        for key, owed in list(self._owed.items()):
-            await self._hand_in(key, owed)
-            self._owed.pop(key, None)
-        for key, run in list(self._running.items()):
-            names = (self._names.once(key),)
-            await self._servers.run(RENEW, names, run.owner, round(LEASE * 1000))
-        for key, run in list(self._dropped.items()):
-            await self._servers.run(ABANDON, (self._names.once(key),), run.owner)
-            del self._dropped[key]
+    async def renew(self) -> None:
+        """Tell that what runs here still does."""
+        await in_turns(
+            self._servers.run(RENEW, (self._names.once(key),), run.owner, round(LEASE * 1000))
+            for key, run in list(self._running.items())
+        )
+
+    async def tend(self) -> None:
+        """Hand in what is owed, and let go of what was dropped."""
+        await in_turns(self._hand_in(key) for key in list(self._owed))
+        await in_turns(self._let_go(owner) for owner in list(self._dropped))
+
+    async def _let_go(self, owner: str) -> None:
+        await self._servers.run(ABANDON, (self._names.once(self._dropped[owner]),), owner)
+        self._dropped.pop(owner, None)

@@ -17,7 +17,7 @@ from .broker import PRESENCE_HISTORY, PRIVATE, Attendance, Presence, comings
 from .errors import BrokerUnavailable
 from .protocol import Position, new_event_id
 from .redis_scripts import BEAT, ENTER, EXIT, PRESENT, SETTLE, Names, Script, how_to_send, life
-from .redis_servers import Servers
+from .redis_servers import Servers, in_turns
 
 logger = logging.getLogger("quart_realtime")
 
@@ -29,7 +29,10 @@ looks late for a moment.
 """
 CLEARING = 30.0
 """For how many seconds the one that clears up after a process keeps the others from it."""
-AT_ONCE = 16
+CLEARED_AT_ONCE = 1000
+LIFE = 24 * 3600 * 1000
+"""After how many milliseconds Redis forgets what nobody has touched; that is touched every few
+hours, as long as a process lives."""
 
 
 class Presences:
@@ -55,6 +58,7 @@ class Presences:
         self._note = b""
         self._unsure = True
         self._suspects: set[str] = set()
+        self._dead: set[str] = set()
 
     def _change(self, room: str) -> asyncio.Lock:
         """Return what keeps the changes of one room from overtaking each other."""
@@ -95,7 +99,10 @@ class Presences:
     async def _announce(self, room: str) -> None:
         # Before it is entered: a process that dies in between leaves nothing that nobody finds.
         if room not in self._announced:
-            await self._servers.command("SADD", self._names.rooms_of(self._node), room)
+            rooms = self._names.rooms_of(self._node)
+            await self._servers.command("SADD", rooms, room)
+            if not self._announced:
+                await self._servers.command("PEXPIRE", rooms, LIFE)
             self._announced.add(room)
 
     def _strike(self, room: str, connection_id: str) -> bool:
@@ -142,30 +149,37 @@ class Presences:
     # Every few seconds
 
     async def beat(self) -> None:
-        """Tell that this process lives, put right what is stale, and see who is dead.
+        """Tell that this process lives, whatever else there is to do.
+
+        Raises:
+            BrokerUnavailable: it could not be told.
+        """
+        keys = (self._names.nodes(), self._names.notes())
+        note, late = await self._servers.run(
+            BEAT, keys, self._node, round(DEAD_AFTER * 1000), uuid4().hex, LIFE
+        )
+        late = {node.decode() for node in late}
+        self._dead |= late & self._suspects
+        self._dead &= late
+        self._suspects = late
+        if note != self._note:
+            # It had been forgotten. Where that answer is lost, the next one says so too.
+            self._note, self._unsure = note, True
+
+    async def tend(self) -> None:
+        """Put right what is stale, and clear up after the dead.
 
         Raises:
             BrokerUnavailable: some of it is left for the next time.
         """
-        keys = (self._names.nodes(), self._names.notes())
-        note, late = await self._servers.run(
-            BEAT, keys, self._node, round(DEAD_AFTER * 1000), uuid4().hex
-        )
-        if self._unsure or note != self._note:
+        if self._unsure:
             there = await self._servers.command("SMEMBERS", self._names.rooms_of(self._node))
             self._stale.update(self._here, (room.decode() for room in there))
             self._announced.clear()
             self._unsure = False
-        await self._settle_stale()
-        # Only now: an answer that is lost on the way is given again.
-        self._note = note
+        await in_turns(self._settle(room) for room in list(self._stale))
         await self._sweep()
-        await self._bury({node.decode() for node in late})
-
-    async def _settle_stale(self) -> None:
-        stale = list(self._stale)
-        for start in range(0, len(stale), AT_ONCE):
-            await asyncio.gather(*(self._settle(room) for room in stale[start : start + AT_ONCE]))
+        await self._bury()
 
     async def _settle(self, room: str) -> None:
         """Have Redis know of *room* what is here."""
@@ -187,16 +201,19 @@ class Presences:
         if not over:
             return
         self._announced.difference_update(over)
-        await self._servers.command("SREM", self._names.rooms_of(self._node), *over)
+        try:
+            await self._servers.command("SREM", self._names.rooms_of(self._node), *over)
+        except BrokerUnavailable:
+            self._announced.update(over)
+            raise
         # Somebody may have come meanwhile, whose announcement was overtaken.
         for room in over:
             if room in self._here:
                 self._announced.discard(room)
                 await self._announce(room)
 
-    async def _bury(self, late: set[str]) -> None:
-        dead, self._suspects = late & self._suspects, late
-        for node in dead - {self._node}:
+    async def _bury(self) -> None:
+        for node in self._dead - {self._node}:
             clearing = self._names.clearing(node)
             ours = await self._servers.command(
                 "SET", clearing, self._node, "NX", "PX", round(CLEARING * 1000)
@@ -207,8 +224,13 @@ class Presences:
 
     async def _clear(self, node: str) -> None:
         """Strike off all that was *node*'s."""
-        for room in await self._servers.command("SMEMBERS", self._names.rooms_of(node)):
-            await self._run(SETTLE, room.decode(), node)
+        rooms = list(await self._servers.command("SMEMBERS", self._names.rooms_of(node)))
+        for start in range(0, len(rooms), CLEARED_AT_ONCE):
+            batch = rooms[start : start + CLEARED_AT_ONCE]
+            await in_turns(self._run(SETTLE, room.decode(), node) for room in batch)
+            await self._servers.command(
+                "PEXPIRE", self._names.clearing(node), round(CLEARING * 1000)
+            )
         await self._servers.command("DEL", self._names.rooms_of(node))
         await self._servers.command("ZREM", self._names.nodes(), node)
         await self._servers.command("HDEL", self._names.notes(), node)

@@ -35,7 +35,8 @@ class _Followed:
     """A room that is followed: where it stands, and what waits.
 
     *waiting* is a list while it isn't known what came before; *cut* tells that the channel can't
-    be heard, *missed* that it could not for a while, *spilt* that more came than may wait.
+    be heard, *cuts* how often that was so, *missed* that it is not made up for yet, *spilt* that
+    more came than may wait.
     """
 
     history: HistoryPolicy
@@ -43,6 +44,7 @@ class _Followed:
     offset: int = 0
     waiting: list[Event] | None = None
     cut: bool = False
+    cuts: int = 0
     missed: bool = False
     spilt: bool = False
 
@@ -166,11 +168,15 @@ class Rooms:
 
     async def keep(self) -> None:
         """Have the numbering of all rooms that are followed live on."""
-        for room, followed in list(self._followed.items()):
-            if followed.history.keeps:
-                await self._servers.command(
-                    "PEXPIRE", self._names.place(room), life(followed.history)
+        rooms = [(room, each.history) for room, each in self._followed.items()]
+        for start in range(0, len(rooms), CATCH_UP_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._servers.command("PEXPIRE", self._names.place(room), life(history))
+                    for room, history in rooms[start : start + CATCH_UP_AT_ONCE]
+                    if history.keeps
                 )
+            )
 
     # What the links bring
 
@@ -200,6 +206,7 @@ class Rooms:
             if followed is not None:
                 self._unsettled.add(self._names.room_of(channel))
                 followed.cut = followed.missed = True
+                followed.cuts += 1
                 followed.waiting = []
                 followed.spilt = False
 
@@ -210,6 +217,8 @@ class Rooms:
         if followed is not None:
             followed.cut = False
             if followed.placed:
+                # Whatever was looked up before doesn't count: it was cut off since.
+                followed.waiting = followed.waiting or []
                 self._fall_behind(room)
 
     async def rest(self) -> None:
@@ -259,10 +268,19 @@ class Rooms:
             rooms, self._behind = list(self._behind), {}
             for start in range(0, len(rooms), CATCH_UP_AT_ONCE):
                 batch = rooms[start : start + CATCH_UP_AT_ONCE]
-                done = await asyncio.gather(*(self._catch_up(room) for room in batch))
+                done = await asyncio.gather(*(self._caught_up(room) for room in batch))
                 await self.rest()
                 if not all(done):
                     await asyncio.sleep(TRY_AGAIN_AFTER)
+
+    async def _caught_up(self, room: str) -> bool:
+        try:
+            return await self._catch_up(room)
+        except Exception:
+            logger.exception("catching up in room %r failed: its members are told", room)
+            self.lost += 1
+            self._listener.lose(room)
+            return True
 
     async def _catch_up(self, room: str) -> bool:
         """Pass on what was missed of *room*, or tell that it is lost; False to be tried again."""
@@ -272,15 +290,15 @@ class Rooms:
         if not followed.history.keeps:
             self._release(room, followed)
             return True
-        before = len(followed.waiting or ())
+        cuts, before = followed.cuts, len(followed.waiting or ())
         stood = Position(room, followed.epoch, followed.offset)
         try:
             recovery = await self.recover(stood, followed.history, heard=True)
         except BrokerUnavailable:
             self._fall_behind(room)
             return False
-        if self._followed.get(room) is not followed or followed.cut:
-            return True
+        if self._followed.get(room) is not followed or followed.cuts != cuts:
+            return True  # It is looked up anew when it can be heard again.
         self.gaps += bool(recovery.events)
         if recovery.recovered and not followed.spilt:
             for event in recovery.events:

@@ -190,6 +190,10 @@ _PRESENCE = (
 -- KEYS: the node's part of the room, users; and of the room by which it is told, if it is:
 -- place, history, channel
 -- ARGV: id of events, how to send them (5), connection, user, ...
+local function keep()
+    redis.call('PEXPIRE', KEYS[1], ARGV[5])
+    redis.call('PEXPIRE', KEYS[2], ARGV[5])
+end
 local told = 0
 local function tell(kind, user)
     if #KEYS < 5 then return end
@@ -254,6 +258,7 @@ if redis.call('HSETNX', KEYS[1], connection, user) == 0 then
     return tonumber(redis.call('HGET', KEYS[2], user) or '0')
 end
 local count = redis.call('HINCRBY', KEYS[2], user, 1)
+keep()
 if count == 1 then tell('join', user) end
 return count
 """
@@ -287,6 +292,7 @@ for i = 7, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     change[ARGV[i + 1]] = (change[ARGV[i + 1]] or 0) + 1
 end
+keep()
 for user, by in pairs(change) do
     if by ~= 0 then
         local count = redis.call('HINCRBY', KEYS[2], user, by)
@@ -317,12 +323,14 @@ return {epoch, newest, redis.call('HGETALL', KEYS[1])}
 
 BEAT = Script("""
 -- KEYS: nodes, notes
--- ARGV: node, ms without a word until a node is taken for dead, a fresh note
+-- ARGV: node, ms without a word until a node is taken for dead, a fresh note, life ms
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('ZADD', KEYS[1], now, ARGV[1]) == 1 then
     redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
 local late = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - ARGV[2]))
 return {redis.call('HGET', KEYS[2], ARGV[1]) or '', late}
 """)
@@ -405,8 +413,8 @@ def decode_body(body: bytes, room: str) -> Event:
     """
     try:
         read = _decoder.decode(body)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"no event: {error}") from error
     data = bytes(read.data)
     data.decode()  # Raw is looked at for its form, not for its UTF-8.
     return Event(read.type, data, room, read.id, exclude=read.exclude)

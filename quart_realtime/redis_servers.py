@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Literal, TypeAlias, cast
 
 from redis import asyncio as aioredis
@@ -21,6 +22,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    ClusterError,
     ConnectionError,  # noqa: A004
     NoPermissionError,
     NoScriptError,
@@ -54,6 +56,7 @@ UNREACHABLE = (
     BusyLoadingError,
     ReadOnlyError,
     ClusterDownError,
+    ClusterError,
     TryAgainError,
     RedisClusterException,
     OSError,
@@ -71,6 +74,47 @@ def told(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+async def in_turns(work: Iterable[Awaitable[None]]) -> None:
+    """Do all of *work*, a few pieces at once; what can't be done holds up nothing else.
+
+    Raises:
+        BrokerUnavailable: some of it could not be done.
+    """
+    failed: BrokerUnavailable | None = None
+    pieces = iter(work)
+    while batch := list(islice(pieces, AT_ONCE)):
+        for outcome in await asyncio.gather(*batch, return_exceptions=True):
+            if isinstance(outcome, BrokerUnavailable):
+                failed = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+    if failed is not None:
+        raise failed
+
+
+class _Way:
+    """The way to one server: how many may use it at once, and whether it is worth trying.
+
+    Once a server has not answered, nobody else waits for it in vain: one at a time finds out
+    whether it is back (a circuit breaker, after M. Nygard, *Release It!*, 2007).
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Semaphore(AT_ONCE)
+        self.gave_up_at: float | None = None
+        self.on_trial = False
+
+    def admit(self) -> bool:
+        """Let one more try, or raise BrokerUnavailable; True where it tries for all others."""
+        if self.gave_up_at is None:
+            return False
+        since = asyncio.get_running_loop().time() - self.gave_up_at
+        if self.on_trial or since < TRY_AFTER:
+            raise BrokerUnavailable("Redis did not answer a moment ago")
+        self.on_trial = True
+        return True
+
+
 class Servers(ABC):
     """The servers behind one URL.
 
@@ -84,10 +128,8 @@ class Servers(ABC):
     unsubscribe = "UNSUBSCRIBE"
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._gave_up_at: float | None = None
-        self._on_trial = False
+        self._ways: dict[str, _Way] = {}
 
     async def run(
         self, script: Script, keys: Sequence[str], *arguments: Argument, again: bool = True
@@ -107,7 +149,7 @@ class Servers(ABC):
         def ask() -> Awaitable[Any]:
             return self._evaluate(script, keys, arguments)
 
-        return await self._patiently(ask, again=again)
+        return await self._patiently(keys[0], ask, again=again)
 
     async def command(self, *words: Argument) -> Any:
         """Give a command that may be given twice; its first argument is its key.
@@ -115,42 +157,39 @@ class Servers(ABC):
         Raises:
             BrokerUnavailable: as for :meth:`run`.
         """
-        return await self._patiently(lambda: self._command(*words), again=True)
+        return await self._patiently(str(words[1]), lambda: self._command(*words), again=True)
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
-        trial = self._admit()
+    async def _patiently(self, key: str, ask: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
+        if self._waiting >= WAITING:
+            raise BrokerUnavailable("too much is waiting for Redis already")
+        way = self._way(key)
+        trial = way.admit()
         self._waiting += 1
+        had_a_turn = False
         try:
-            async with asyncio.timeout(PATIENCE) as patience, self._turn:
+            async with asyncio.timeout(PATIENCE) as patience, way.turn:
+                had_a_turn = True
                 answer = await self._asked(ask, patience, again=again)
         except UNREACHABLE as error:
-            self._gave_up_at = asyncio.get_running_loop().time()
+            if had_a_turn and patience.expired():
+                way.gave_up_at = asyncio.get_running_loop().time()
             raise BrokerUnavailable(f"Redis does not answer: {told(error)}") from error
         except RedisError as error:
             raise BrokerUnavailable(f"Redis refuses: {error}") from error
         else:
-            self._gave_up_at = None
+            way.gave_up_at = None
             return answer
         finally:
             self._waiting -= 1
             if trial:
-                self._on_trial = False
+                way.on_trial = False
 
-    def _admit(self) -> bool:
-        """Let one more try, or raise BrokerUnavailable; True where it tries for all others.
-
-        Once Redis has not answered, nobody else waits for it in vain: one at a time finds out
-        whether it is back (a circuit breaker, after M. Nygard, *Release It!*, 2007).
-        """
-        if self._waiting >= WAITING:
-            raise BrokerUnavailable("too much is waiting for Redis already")
-        if self._gave_up_at is None:
-            return False
-        since = asyncio.get_running_loop().time() - self._gave_up_at
-        if self._on_trial or since < TRY_AFTER:
-            raise BrokerUnavailable("Redis did not answer a moment ago")
-        self._on_trial = True
-        return True
+    def _way(self, key: str) -> _Way:
+        try:
+            endpoint = self.endpoint(key)
+        except BrokerUnavailable:
+            endpoint = "unknown"  # Asking finds it out.
+        return self._ways.setdefault(endpoint, _Way())
 
     async def _asked(
         self, ask: Callable[[], Awaitable[Any]], patience: asyncio.Timeout, *, again: bool
@@ -167,12 +206,12 @@ class Servers(ABC):
 
     @property
     def answers(self) -> bool:
-        """Whether the last that was asked was answered."""
-        return self._gave_up_at is None
+        """Whether all that were asked have answered when last asked."""
+        return all(way.gave_up_at is None for way in self._ways.values())
 
-    def is_back(self) -> None:
-        """Let everybody try again: it was heard from."""
-        self._gave_up_at = None
+    def is_back(self, endpoint: str) -> None:
+        """Let everybody try *endpoint* again: it was heard from."""
+        self._ways.pop(endpoint, None)
 
     async def greet(self, script: Script, keys: Sequence[str], *arguments: Argument) -> str | None:
         """See whether *script* runs; return why not, where that may pass.
@@ -198,6 +237,10 @@ class Servers(ABC):
                 "or Valkey, and redis+cluster:// for a cluster."
             ) from error
         return None
+
+    async def is_part_of_a_cluster(self) -> bool:
+        """Tell whether it is one server of a cluster, as far as it says so."""
+        return False
 
     async def _evaluate(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]
@@ -258,6 +301,15 @@ class OneServer(Servers):
     def connection(self, endpoint: str) -> AbstractConnection:
         """Return a connection, not yet open."""
         return cast(AbstractConnection, self._listening.make_connection())
+
+    async def is_part_of_a_cluster(self) -> bool:
+        """Tell whether it is, as far as it says so."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                said = await self._command("INFO", "cluster")
+        except (*UNREACHABLE, RedisError):
+            return False
+        return isinstance(said, dict) and said.get("cluster_enabled") == 1
 
     def leads(self, endpoint: str) -> bool:
         """Return True: there is no other."""
@@ -352,7 +404,7 @@ def connect(url: BrokerUrl) -> Servers:
         servers = OneServer(ConnectionPool(**settings), ConnectionPool(**settings))
         servers.connection("")
         return servers
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # It is options alone that are looked at here.
         raise wrong_option(error) from None
 
 
@@ -371,7 +423,12 @@ def _cluster(hosts: list[tuple[Any, Any]], settings: dict[str, Any]) -> aioredis
     secure = settings.pop("connection_class", None) is not None
     nodes = [aioredis.cluster.ClusterNode(host, port) for host, port in hosts]
     return aioredis.RedisCluster(
-        startup_nodes=nodes, ssl=secure, max_connections=2 * AT_ONCE, **settings
+        startup_nodes=nodes,
+        dynamic_startup_nodes=False,
+        ssl=secure,
+        max_connections=2 * AT_ONCE,
+        retry=_never(),
+        **settings,
     )
 
 

@@ -88,8 +88,8 @@ def _clients(url: BrokerUrl) -> tuple[Any, ...]:
     hosts = [(each.pop("host", None), each.pop("port", None)) for each in options]
     patience = {"socket_timeout": PATIENCE / 2, "socket_connect_timeout": PATIENCE / 2}
     settings: dict[str, Any] = {**COMMON, **patience, **options[0]}
+    never = Retry(NoBackoff(), 0)
     if url.kind is Kind.SINGLE:
-        never = Retry(NoBackoff(), 0)
         client = redis.Redis.from_url(url.servers[0], **COMMON, **patience, retry=never)
         client.connection_pool.make_connection()
         return (client,)
@@ -97,7 +97,11 @@ def _clients(url: BrokerUrl) -> tuple[Any, ...]:
     if url.kind is Kind.SENTINEL:
         asking = {**COMMON, **patience, **parse_url(f"redis://?{url.sentinel}"), "ssl": secure}
         sentinel = Sentinel(hosts, sentinel_kwargs=asking)
-        return sentinel.master_for(url.service, ssl=secure, **settings), *sentinel.sentinels
+        leader = sentinel.master_for(url.service, ssl=secure, retry=never, **settings)
+        return leader, *sentinel.sentinels
     settings.pop("db", None)
     nodes = [ClusterNode(host, port) for host, port in hosts]
-    return (redis.RedisCluster(startup_nodes=nodes, ssl=secure, **settings),)
+    cluster = redis.RedisCluster(
+        startup_nodes=nodes, dynamic_startup_nodes=False, ssl=secure, retry=never, **settings
+    )
+    return (cluster,)
