@@ -193,6 +193,22 @@ class Seat(Member):
             self.client.books.news.set()
 
 
+class Marker(Member):
+    """A connection on each node that is there for commands alone."""
+
+    def __init__(self, name: str, books: Books) -> None:
+        super().__init__(name)
+        self._books = books
+
+    def lose_place(self) -> None:
+        super().lose_place()
+        self._books.news.set()
+
+    async def leave(self, room: str) -> None:
+        await super().leave(room)
+        self._books.news.set()
+
+
 class Client:
     """A client: the rooms that it wants to be in, and what it knows of each."""
 

@@ -37,6 +37,7 @@ from .model import (
     Accepted,
     Books,
     Client,
+    Marker,
     Node,
     Seat,
     insist,
@@ -53,22 +54,6 @@ OUTAGE = 0.03
 PAUSE = 0.01
 """How many seconds pass between two events of a slow burst."""
 USERS = ("ann", "bob", "cleo", "dan")
-
-
-class Marker(Member):
-    """A connection on each node that is there for commands alone."""
-
-    def __init__(self, name: str, books: Books) -> None:
-        super().__init__(name)
-        self._books = books
-
-    def lose_place(self) -> None:
-        super().lose_place()
-        self._books.news.set()
-
-    async def leave(self, room: str) -> None:
-        await super().leave(room)
-        self._books.news.set()
 
 
 class World:

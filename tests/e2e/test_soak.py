@@ -9,7 +9,9 @@ import asyncio
 import itertools
 import os
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from urllib.error import HTTPError
 
 import pytest
 from attrs import define, field
@@ -22,6 +24,7 @@ from ..proxy import Proxy, proxying
 from ..valkey import Valkey
 from .conftest import make_token
 from .nodes import SOON, nodes
+from .nodes import publish as post
 from .server import Server
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
@@ -60,14 +63,16 @@ class Account:
             self.parts.append([])
 
 
-async def publish(emitter: Emitter, numbers: range, accepted: set[int]) -> None:
+async def publish(
+    send: Callable[[int], Awaitable[object]], numbers: range, accepted: set[int]
+) -> None:
     """Publish *numbers* one after the other, evenly over the time; note which were accepted."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     for done, number in enumerate(numbers):
         try:
-            await emitter.notify("number", number, room=ROOM)
-        except BrokerUnavailable:
+            await send(number)
+        except (BrokerUnavailable, HTTPError):
             # As one who goes on: else all would be told so at once, in no time.
             await asyncio.sleep(0.01)
         else:
@@ -114,7 +119,11 @@ async def test_who_is_told_that_it_recovered_has_all_and_who_has_not_is_told() -
             client = Client(url, token=make_token(f"user{number}", 3600), backoff=SOON)
             await stack.enter_async_context(client)
             account.follow(await client.subscribe(ROOM))
-        emitters = [await stack.enter_async_context(Emitter(redis.url)) for _ in range(PUBLISHERS)]
+        emitter = await stack.enter_async_context(Emitter(redis.url))
+        senders: list[Callable[[int], Awaitable[object]]] = [
+            lambda number: emitter.notify("number", number, room=ROOM),
+            lambda number: post(servers[number // 2 % 2], "soak", number, number + 1),
+        ]
         harm = [
             asyncio.create_task(restart(redis, chance)),
             asyncio.create_task(disturb(proxies, servers, chance)),
@@ -122,21 +131,23 @@ async def test_who_is_told_that_it_recovered_has_all_and_who_has_not_is_told() -
         try:
             await asyncio.gather(
                 *(
-                    publish(emitter, range(first, EVENTS, PUBLISHERS), accepted)
-                    for first, emitter in enumerate(emitters)
+                    publish(send, range(first, EVENTS, PUBLISHERS), accepted)
+                    for first, send in enumerate(senders)
                 )
             )
         finally:
             for task in harm:
                 task.cancel()
             await asyncio.gather(*harm, return_exceptions=True)
-        await end(redis, emitters[0], accounts)
+        await end(redis, emitter, accounts)
     heard = [sum(map(len, account.parts)) for account in accounts]
     print(f"{len(accepted)} of {EVENTS} accepted; heard {heard}")
     print(f"began anew {[len(account.parts) - 1 for account in accounts]}")
     assert len(accepted) > EVENTS / 2
     for account in accounts:
         check(account, accepted)
+    for one, other in itertools.combinations(accounts, 2):
+        agree(one, other)
     # Some did recover over what was done to them, and some could not.
     assert any(len(account.parts) > 1 for account in accounts)
 
@@ -162,10 +173,20 @@ def check(account: Account, accepted: set[int]) -> None:
         assert flat == sorted(set(flat)), "out of order, or twice"
         for part in heard:
             if part:
+                # Whoever was told of no loss since has heard all to the end.
+                last = EVENTS if part is heard[-1] else part[-1] + 1
                 due = {
                     number
-                    for number in range(part[0], part[-1] + 1)
+                    for number in range(part[0], last)
                     if number % PUBLISHERS == first and number in accepted
                 }
                 missing = due - set(part)
                 assert not missing, f"was told nothing of {sorted(missing)[:10]}"
+
+
+def agree(one: Account, other: Account) -> None:
+    """See that what both heard came to both in one order."""
+    both = [[number for part in each.parts for number in part] for each in (one, other)]
+    common = set(both[0]) & set(both[1])
+    first, second = ([number for number in each if number in common] for each in both)
+    assert first == second, "in another order"
