@@ -112,9 +112,9 @@ class Broker(ABC):
     - The events of one room are delivered in the order of their offsets, the same to everybody,
       each once.
     - An event that :meth:`publish` accepted is in the room's history before it is delivered.
-    - An event that it accepted is delivered wherever the room is subscribed, or ``lose`` is called
-      there. One that it didn't accept may still be; published again under the same key it is
-      delivered once.
+    - An event with history that it accepted is delivered wherever the room is subscribed, or
+      ``lose`` is called there; one without history at most once. One that it didn't accept may
+      still be delivered; published again under the same key it is delivered once.
     - :meth:`recover` returns all that came after a position, or says that it can't.
     - What :func:`comings` tells of a room agrees with what :meth:`present` returns, in order.
     - Of the requests that begin under one key, one runs; the others get its answer.

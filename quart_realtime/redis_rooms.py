@@ -277,10 +277,12 @@ class Rooms:
         try:
             return await self._catch_up(room)
         except Exception:
-            logger.exception("catching up in room %r failed: its members are told", room)
-            self.lost += 1
-            self._listener.lose(room)
-            return True
+            logger.exception("catching up in room %r failed: its members will be told", room)
+            if room in self._followed:
+                self._followed[room].spilt = True
+                self._fall_behind(room)
+            await asyncio.sleep(1)  # Whatever it is, it isn't asked again as fast as can be.
+            return False
 
     async def _catch_up(self, room: str) -> bool:
         """Pass on what was missed of *room*, or tell that it is lost; False to be tried again."""

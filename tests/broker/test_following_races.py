@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ import pytest
 from quart_realtime.broker import Once
 from quart_realtime.broker_url import parse_broker_url
 from quart_realtime.errors import BrokerUnavailable
-from quart_realtime.protocol import HistoryPolicy, Position
+from quart_realtime.protocol import Position
 from quart_realtime.redis_broker import RedisBroker, names_of
 from quart_realtime.redis_link import Links
 from quart_realtime.redis_scripts import RECOVER, Script
@@ -22,29 +21,13 @@ from quart_realtime.redis_servers import OneServer
 from ..proxy import proxying
 from ..unit.fakes import BOUND, Recorder, event
 from ..valkey import Valkey, valkey
-
-KEPT = HistoryPolicy(1000, 300)
-SLOW = 15.0
-"""How many seconds it may take to get over a fault."""
+from .nodes import KEPT, SLOW, node
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Valkey]:
     with valkey() as server:
         yield server
-
-
-@asynccontextmanager
-async def node(url: str, *rooms: str) -> AsyncIterator[tuple[RedisBroker, Recorder]]:
-    """A broker that follows *rooms*, and what it was brought."""
-    broker, recorder = RedisBroker(parse_broker_url(url)), Recorder()
-    await broker.start(recorder)
-    try:
-        for room in rooms:
-            await broker.subscribe(room, KEPT)
-        yield broker, recorder
-    finally:
-        await broker.stop()
 
 
 async def until(true: Callable[[], Any]) -> None:
@@ -111,6 +94,28 @@ async def test_a_room_that_is_joined_again_while_others_catch_up_loses_nothing(
         await until(lambda: 2 in data_of(recorder))
         assert data_of(recorder) == [1, 2]
         assert recorder.lost == []
+
+
+async def test_a_room_that_could_not_be_caught_up_with_for_no_known_reason_is_heard_again(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(f"{server.url}?prefix={uuid4().hex}", "room") as (broker, recorder):
+        recover, fails = broker._rooms.recover, iter([True])
+
+        async def failing(position: Position, *words: Any, **options: Any) -> Any:
+            if position.room == "room" and next(fails, False):
+                raise RuntimeError("a fault of ours")
+            return await recover(position, *words, **options)
+
+        monkeypatch.setattr(broker._rooms, "recover", failing)
+        with server.client as client:
+            client.client_kill_filter(_type="pubsub")
+        await until(lambda: "room" in recorder.lost)
+        await publish(broker, 1)
+        await until(lambda: data_of(recorder) or broker._rooms._followed["room"].waiting)
+        await publish(broker, 2)
+        await until(lambda: data_of(recorder)[-1:] == [2])
+        await until(lambda: broker.health.up)
 
 
 class FakeConnection:

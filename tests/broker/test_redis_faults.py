@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from quart_realtime.broker import Once, Recovery, comings
+from quart_realtime.broker import Once, Recovery
 from quart_realtime.broker_url import parse_broker_url
 from quart_realtime.errors import BrokerUnavailable, SetupError
 from quart_realtime.protocol import HistoryPolicy, Position
@@ -19,66 +17,13 @@ from quart_realtime.redis_broker import RedisBroker
 from ..proxy import proxying
 from ..unit.fakes import Recorder, event
 from ..valkey import Valkey, valkey
-
-KEPT = HistoryPolicy(1000, 300)
-SLOW = 15.0
-"""How many seconds it may take to get over a fault."""
+from .nodes import KEPT, SLOW, heard, is_up, node, publish_until_it_works
 
 
 @pytest.fixture
 def redis() -> Iterator[Valkey]:
     with valkey() as server:
         yield server
-
-
-@asynccontextmanager
-async def node(url: str, *rooms: str) -> AsyncIterator[tuple[RedisBroker, Recorder]]:
-    """A broker that follows *rooms*, and what it was brought."""
-    broker, recorder = RedisBroker(parse_broker_url(url)), Recorder()
-    await broker.start(recorder)
-    try:
-        for room in rooms:
-            await broker.subscribe(room, KEPT)
-        yield broker, recorder
-    finally:
-        await broker.stop()
-
-
-def heard(recorder: Recorder) -> list[Any]:
-    return [item.value() for item in recorder.events]
-
-
-async def is_up(broker: RedisBroker, *, broken: int = 1) -> None:
-    """Wait until the broker says that it is, once its link has broken so often."""
-    async with asyncio.timeout(SLOW):
-        while not broker.health.up or broker.health.links_broken < broken:  # noqa: ASYNC110 - it is asked, as a health check asks
-            await asyncio.sleep(0.02)
-
-
-async def publish_until_it_works(broker: RedisBroker, data: Any, room: str = "room") -> None:
-    """Publish as one does who tries again, under one key."""
-    async with asyncio.timeout(SLOW):
-        while True:
-            try:
-                await broker.publish(event(data, room), KEPT, Once(f"try {data}", 60))
-            except BrokerUnavailable:
-                await asyncio.sleep(0.05)  # Else it would be told at once, again and again.
-            else:
-                return
-
-
-async def there(broker: RedisBroker, room: str = "hall") -> dict[str, int]:
-    """Return who is in *room*; nobody while that can't be known."""
-    try:
-        users = (await broker.present(room)).users
-    except BrokerUnavailable:
-        return {}
-    return {user.user_id: user.connections for user in users}
-
-
-def told(recorder: Recorder) -> list[tuple[str, str]]:
-    """Return who came and went, as it was told."""
-    return [(event.type, event.value()["user_id"]) for event in recorder.events]
 
 
 # A link that is cut, deaf, or too slow
@@ -367,135 +312,6 @@ async def test_two_nodes_that_publish_at_once_are_heard_in_one_order(redis: Valk
         await second.has(events=200)
         assert first.events == second.events
         assert [each.offset for each in first.events] == list(range(1, 201))
-
-
-# Presence
-
-
-async def test_presence_is_put_back_when_redis_has_forgotten_it(redis: Valkey) -> None:
-    async with node(redis.url) as (broker, _), node(redis.url) as (other, _):
-        await broker.enter("hall", "ana", "c1")
-        await broker.enter("hall", "ana", "c2")
-        await other.enter("hall", "bob", "c3")
-        redis.restart()
-        async with asyncio.timeout(SLOW):
-            while await there(broker) != {"ana": 2, "bob": 1}:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.05)
-
-
-async def test_who_leaves_while_redis_is_away_is_struck_off_when_it_returns(
-    redis: Valkey,
-) -> None:
-    async with (
-        node(redis.url) as (broker, _),
-        node(redis.url, comings("hall")) as (other, recorder),
-    ):
-        await broker.enter("hall", "ana", "c1")
-        redis.pause()
-        assert await broker.exit("hall", "ana", "c1") is None
-        redis.go_on()
-        await recorder.has(events=2, within=SLOW)
-        assert told(recorder) == [("presence_join", "ana"), ("presence_leave", "ana")]
-        assert await there(other) == {}
-
-
-async def test_a_process_that_stops_takes_its_presence_with_it(redis: Valkey) -> None:
-    async with node(redis.url) as (other, _):
-        async with node(redis.url) as (broker, _):
-            await broker.enter("hall", "ana", "c1")
-        assert await there(other) == {}
-        with redis.client as client:
-            assert list(client.scan_iter("*present*")) + list(client.scan_iter("*rooms*")) == []
-
-
-async def test_what_a_dead_process_left_is_told_by_one_of_the_others(
-    redis: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quart_realtime.redis_presence.DEAD_AFTER", 0.5)
-    monkeypatch.setattr("quart_realtime.redis_broker.BEAT_EVERY", 0.2)
-    async with (
-        node(redis.url, comings("hall")) as (_, recorder),
-        node(redis.url) as (other, _),
-    ):
-        dead = RedisBroker(parse_broker_url(redis.url))
-        await dead.start(Recorder())
-        await dead.enter("hall", "ana", "c1")
-        await other.enter("hall", "ana", "c2")
-        await dead.enter("hall", "bob", "c3")
-        await recorder.has(events=2)
-        for task in dead._tasks:
-            task.cancel()  # It is as if the process were gone.
-        await recorder.has(events=3, within=SLOW)
-        assert told(recorder)[2:] == [("presence_leave", "bob")]
-        assert await there(other) == {"ana": 1}
-        # It was not dead after all: what is its own comes back.
-        async with asyncio.timeout(SLOW):
-            while len(recorder.events) < 4:
-                await dead._once_more()
-                await asyncio.sleep(0.05)  # As often as one beats.
-        assert told(recorder)[3:] == [("presence_join", "bob")]
-        assert await there(other) == {"ana": 2, "bob": 1}
-        await dead.stop()
-
-
-# Requests that run once
-
-
-async def test_two_processes_run_one_request(redis: Valkey) -> None:
-    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
-        assert await one.begin("key", "what", 60) is None
-        waiting = asyncio.create_task(other.begin("key", "what", 60))
-        await asyncio.sleep(0.1)  # Long enough to have asked, and been told to wait.
-        assert not waiting.done()
-        await one.finish("key", b"answer")
-        async with asyncio.timeout(SLOW):
-            assert await waiting == b"answer"
-
-
-async def test_while_redis_is_away_a_request_runs_once_here_and_is_known_there_afterwards(
-    redis: Valkey,
-) -> None:
-    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
-        redis.pause()
-        assert await one.begin("key", "what", 60) is None
-        await one.finish("key", b"answer")
-        assert await one.begin("key", "what", 60) == b"answer"
-        redis.go_on()
-        await is_up(one, broken=0)
-        await is_up(other, broken=0)
-        await one._once_more()
-        assert await other.begin("key", "what", 60) == b"answer"
-
-
-async def test_what_ran_on_a_process_that_died_runs_again_when_its_lease_is_over(
-    redis: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quart_realtime.redis_once.LEASE", 0.5)
-    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
-        assert await one.begin("key", "what", 60) is None
-        for task in one._tasks:
-            task.cancel()
-        async with asyncio.timeout(SLOW):
-            assert await other.begin("key", "what", 60) is None
-        await other.finish("key", b"second")
-        # The first was only late: the answer that counts is the one that others were given.
-        await one.finish("key", b"first")
-        async with node(redis.url) as (third, _):
-            assert await third.begin("key", "what", 60) == b"second"
-
-
-async def test_a_request_that_is_given_up_while_it_is_begun_can_be_begun_again(
-    redis: Valkey,
-) -> None:
-    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
-        redis.pause()
-        beginning = asyncio.create_task(one.begin("key", "what", 60))
-        await asyncio.sleep(0.2)  # Long enough to have been sent.
-        beginning.cancel()
-        await asyncio.wait([beginning])
-        redis.go_on()
-        async with asyncio.timeout(SLOW):
-            assert await other.begin("key", "what", 60) is None
 
 
 # Start and stop
