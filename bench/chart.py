@@ -9,7 +9,7 @@ from .peers.catalogue import PEERS
 from .scenarios import SCENARIOS
 from .values import Outcome, Results, Scenario, spread
 
-SHOWN = ("fanout", "burst", "roundtrip", "connects", "memory", "servers")
+SHOWN = ("fanout", "burst", "roundtrip", "connects", "memory", "servers", "redis", "redis-burst")
 OURS, OTHERS = "#2563eb", "#9ca3af"
 
 

@@ -59,7 +59,9 @@ def load(
     except subprocess.TimeoutExpired:
         raise JobFailed(f"took more than {JOB_TIMEOUT:.0f} s") from None
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise JobFailed(lines[-1].strip(" |+-"))
+        # A group of exceptions is drawn, so that its last lines say nothing.
+        lines = [line.strip(" |+-") for line in done.stderr.splitlines()]
+        said = [line for line in lines if line] or [f"exit code {done.returncode}"]
+        raise JobFailed(said[-1])
     result: dict[str, float] = json.loads(done.stdout)
     return result

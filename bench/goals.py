@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 from .values import Results, Spread, ratio
@@ -61,6 +63,33 @@ class Goal:
 def _fanout(scenario: str, other: str, label: str, limit: float) -> Goal:
     how = "one at a time" if scenario == "fanout" else "bursts of 60"
     return Goal(f"fan-out, {how}, against {label}", scenario, "ours", other, "rate", limit)
+
+
+OVER_VALKEY = (
+    ("socketio-redis", "python-socketio's Redis manager", 5),
+    ("channels-redis", "channels_redis' pub/sub layer", 10),
+    ("channels-core-redis", "channels_redis' core layer", 10),
+)
+
+
+def _over_valkey() -> Iterator[Goal]:
+    for scenario, how in (("redis", "one at a time"), ("redis-burst", "bursts of 60")):
+        for other, label, limit in OVER_VALKEY:
+            text = f"fan-out on two processes over Valkey, {how}, against {label}"
+            yield Goal(text, scenario, "ours-redis", other, "rate", limit)
+    for scenario, sockets in (("redis-latency", 500), ("redis-latency-few", 10)):
+        for other, label, _ in OVER_VALKEY:
+            for key, which in (("median_us", "median"), ("p99_us", "p99")):
+                text = (
+                    f"latency over Valkey at 200 events/s to {sockets} sockets, {which}, "
+                    f"against {label}"
+                )
+                yield Goal(text, scenario, "ours-redis", other, key, 1, most=True)
+    text = "round trips to Valkey of a publish, with 500 members against none"
+    mine = ("redis-cost", "ours-redis", "ours-redis")
+    yield Goal(text, *mine, "requests_500", 1.2, most=True, over="requests_0")
+    text = "bytes of an event that a process without members receives, against one with members"
+    yield Goal(text, *mine, "bytes_far", 0.05, most=True, over="bytes_near")
 
 
 GOALS = (
@@ -145,4 +174,5 @@ GOALS = (
         for server in ("uvicorn", "granian")
         for scenario, how in (("servers", "one at a time"), ("servers-burst", "bursts of 60"))
     ),
+    *_over_valkey(),
 )

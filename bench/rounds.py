@@ -8,7 +8,7 @@ from pathlib import Path
 from .generator import JobFailed, measure
 from .machine import Cores
 from .peers.catalogue import PEERS
-from .servers import ServerFailed
+from .processes import ServerFailed
 from .values import Outcome, Results, Run, Scenario
 
 DISTURBED = 0.15

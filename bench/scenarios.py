@@ -22,12 +22,27 @@ OTHER_SERVERS = tuple(
     for peer in ("ours", "plain", "socketio")
 )
 
+OVER_VALKEY = ("ours-redis", "socketio-redis", "channels-redis", "channels-core-redis")
+
 DELIVERED = (
     Column("rate", "delivered/s"),
     Column("server_us", "server CPU, µs each", digits=2),
     Column("server_busy", "server busy, %", 100),
     Column("generator_waits", "generator waits, %", 100),
     Column("lost", "lost"),
+)
+DELIVERED_OVER_VALKEY = (
+    *DELIVERED[:3],
+    Column("valkey_busy", "Valkey busy, %", 100),
+    *DELIVERED[3:],
+)
+PACED = (
+    Column("p99_us", "p99, µs"),
+    Column("median_us", "median, µs"),
+    Column("missing", "not come, %", 100, 1),
+    Column("server_busy", "server busy, %", 100),
+    Column("valkey_busy", "Valkey busy, %", 100),
+    Column("behind_us", "asked for late, p99, µs"),
 )
 GENERATOR_BUSY = Column("generator_busy", "generator busy, %", 100)
 ANSWERED = (
@@ -38,6 +53,19 @@ ANSWERED = (
 )
 LOGGED_IN = "token checked; in `user:<id>` and `everyone`, which it joins by itself"
 STEPS = [10, 100, 1000, 10_000]
+SIZES = [0, 10, 500]
+SHARED = (
+    "Two processes of the same app, with one Valkey between them and half of the {sockets} sockets "
+    "each; all are in one room, and the events are published on the first process. The two and "
+    "Valkey share the core that one process has elsewhere, for all alike: what is compared is "
+    "what the work costs, not how it spreads over cores."
+)
+LATENESS = (
+    "*Median* and *p99* are of all events on all sockets of both processes, from when an event was "
+    "due to be published until the generator has read it; what has not come {patience} s after the "
+    "last was due counts as being as late as it was by then, which is less than it is. *Asked for "
+    "late*: by how much the generator lagged, or waited until the server took its orders."
+)
 
 
 def _runs(names: tuple[str, ...]) -> tuple[Run, ...]:
@@ -195,5 +223,96 @@ SCENARIOS = (
         DELIVERED,
         {"sockets": 500, "burst": 60, "seconds": 2.0},
         {"seconds": 0.4},
+    ),
+    Scenario(
+        "redis",
+        "Fan-out over Valkey, one event at a time",
+        f"{SHARED} The next event is published when all have received the last.",
+        "publish",
+        _runs(OVER_VALKEY),
+        DELIVERED_OVER_VALKEY,
+        {"sockets": 500, "burst": 1, "seconds": 1.5},
+        {"seconds": 0.4},
+    ),
+    Scenario(
+        "redis-burst",
+        "Fan-out over Valkey, bursts of 60",
+        "The same, with {burst} events published back to back; the next when all have received "
+        "all of them.",
+        "publish",
+        _runs(OVER_VALKEY),
+        DELIVERED_OVER_VALKEY,
+        {"sockets": 500, "burst": 60, "seconds": 1.5},
+        {"seconds": 0.4},
+    ),
+    Scenario(
+        "redis-latency",
+        "Latency over Valkey, 500 sockets",
+        f"{SHARED} {{rate}} events a second are published for {{seconds}} s, whether the last ones "
+        f"have come or not. {LATENESS} Who can't deliver that much is never in time; the next "
+        "table is of a load that all can take.",
+        "paced",
+        _runs(OVER_VALKEY),
+        PACED,
+        {"sockets": 500, "rate": 200, "seconds": 3.0, "patience": 2.0},
+        {"seconds": 0.5, "patience": 0.5},
+        less=True,
+    ),
+    Scenario(
+        "redis-latency-few",
+        "Latency over Valkey, 10 sockets",
+        "The same with {sockets} sockets: {rate} events a second for {seconds} s.",
+        "paced",
+        _runs(OVER_VALKEY),
+        PACED,
+        {"sockets": 10, "rate": 200, "seconds": 3.0, "patience": 2.0},
+        {"seconds": 0.5},
+        less=True,
+    ),
+    Scenario(
+        "redis-rooms",
+        "Many rooms over Valkey",
+        "Sockets that are logged in subscribe to {rooms} rooms on one process, {each} each, and "
+        "nobody is in any of the rooms yet. Memory is what the process, or Valkey, uses more "
+        "afterwards than with {warm} rooms; the process's as the memory of a connection. Then an "
+        "event that the other process publishes to the last of the rooms has to come.",
+        "many_rooms",
+        (
+            Run("ours-redis", note="two processes; the other has no sockets"),
+            Run("ours", {}, "ours, one process", "without Valkey: the broker in memory"),
+        ),
+        (
+            Column("bytes", "bytes a room"),
+            Column("valkey_bytes", "in Valkey, bytes a room"),
+            Column("connections", "the process's TCP connections to Valkey"),
+            Column("subscribed", "rooms subscribed/s"),
+        ),
+        {"rooms": 10_000, "each": 500, "warm": 100},
+        {"rooms": 1000},
+        less=True,
+    ),
+    Scenario(
+        "redis-cost",
+        "What a publish asks of Valkey",
+        "Events are published to rooms of several sizes, all of whose members are on the process "
+        "that publishes; up to {publications} events, and to the greatest room fewer. The other "
+        "process has {elsewhere} sockets in another room. Counted by Valkey, for an event: how "
+        "often it read something from either process, which is a round trip each, a pipeline's as "
+        "well; commands that it ran, those in scripts among them; for how long it computed; bytes "
+        "that it sent. What goes on in the background meanwhile is among it.",
+        "cost",
+        _runs(OVER_VALKEY),
+        (
+            *(Column(f"requests_{size}", f"round trips, {size} members", 1, 2) for size in SIZES),
+            *(Column(f"calls_{size}", f"commands run, {size} members", 1, 2) for size in SIZES),
+            *(Column(f"valkey_us_{size}", f"Valkey's CPU, µs, {size} members") for size in SIZES),
+            Column("bytes_near", f"bytes to the process that publishes, {SIZES[-1]} members"),
+            Column("bytes_far", "bytes to the process without members", digits=1),
+            Column("far_us", "CPU of the process without members, µs"),
+        ),
+        {"sizes": SIZES, "elsewhere": 10, "publications": 1000, "deliveries": 50_000},
+        {"publications": 100, "deliveries": 20_000},
+        less=True,
+        across=True,
     ),
 )

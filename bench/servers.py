@@ -1,30 +1,24 @@
-"""Starting one peer's server, and ending it by its own process id."""
+"""Starting one peer's server, all of its processes, and ending them by their own ids."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from .peers.catalogue import Peer
+from .processes import running, wait
+from .valkey import url, valkey
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE = Path(__file__).resolve().parent / "peers" / "node"
-START_TIMEOUT = 30.0
-STOP_TIMEOUT = 5.0
-
-
-class ServerFailed(Exception):
-    """A server did not start, or not in time."""
 
 
 def _arguments(peer: Peer) -> list[str]:
@@ -46,65 +40,53 @@ def environment(**more: str) -> dict[str, str]:
 def serve(
     peer: Peer, node_modules: Path | None = None, core: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Run *peer*'s server on a free port; yield what the generator must know of it.
+    """Run *peer*'s server; yield what the generator must know of it.
+
+    That is as many processes as the peer has, each on a free port of its own, and the Valkey
+    between them if it needs one.
 
     Args:
         peer: Which.
         node_modules: Where the packages from npm are.
-        core: On which core it is to run; any by default.
+        core: On which core all of it is to run; any by default.
 
     Raises:
-        ServerFailed: it ended, or did not listen in time.
+        ServerFailed: something of it ended, or did not listen in time.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        control, log = Path(folder, "control"), Path(folder, "log")
-        more = {"BENCH_CONTROL": str(control), **dict(peer.environment)}
-        if node_modules is not None:
-            more["BENCH_NODE_MODULES"] = str(node_modules)
-        with log.open("w") as output:
-            process = psutil.Popen(
-                _arguments(peer),
-                cwd=folder,
-                env=environment(**more),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+    more = dict(peer.environment)
+    if node_modules is not None:
+        more["BENCH_NODE_MODULES"] = str(node_modules)
+    with ExitStack() as stack:
+        shared = stack.enter_context(valkey(core)) if peer.valkey else None
+        if shared is not None:
+            more["BENCH_REDIS"] = url(shared)
+        nodes = [stack.enter_context(_node(peer, more, core)) for _ in range(peer.nodes)]
         try:
-            if core is not None:
-                process.cpu_affinity([core])
-            port = _wait(process, control, log, peer)
-            pids = [process.pid, *(child.pid for child in process.children(recursive=True))]
-            yield {
-                "port": port,
-                "control": str(control),
-                "dialect": peer.dialect,
-                "pids": pids,
-            }
+            yield {"nodes": nodes, "dialect": peer.dialect, "valkey": shared}
         finally:
-            _stop(process)
+            # Hypercorn takes two seconds to end; so they all begin to before the last is awaited.
+            for node in nodes[:-1]:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(node["pids"][0]).terminate()
 
 
-def _wait(process: psutil.Popen, control: Path, log: Path, peer: Peer) -> int:
-    """Return the port when the server listens on it and for orders."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and process.poll() is None:
-        if control.exists():
-            for each in [process, *process.children(recursive=True)]:
-                for connection in each.net_connections("tcp"):
-                    if connection.status == psutil.CONN_LISTEN:
-                        return int(connection.laddr.port)
-        time.sleep(0.02)
-    raise ServerFailed(f"{peer.name} did not start:\n{log.read_text()[-2000:]}")
+@contextmanager
+def _node(peer: Peer, more: Mapping[str, str], core: int | None) -> Iterator[dict[str, Any]]:
+    """Run one process of *peer*'s, with what it starts; yield where it listens, and for orders."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder, control = Path(name), Path(name, "control")
+        variables = environment(**more, BENCH_CONTROL=str(control))
+        with running(_arguments(peer), folder, variables, core) as process:
+            port = wait(process, folder, peer.name, lambda: _listens(process, control))
+            pids = [process.pid, *(child.pid for child in process.children(recursive=True))]
+            yield {"port": port, "control": str(control), "pids": pids}
 
 
-def _stop(process: psutil.Popen) -> None:
-    """End the server's processes: kindly, and then not."""
-    family = [process, *process.children(recursive=True)] if process.is_running() else []
-    if process.poll() is None:
-        process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
-    for each in alive:
-        each.kill()
-    psutil.wait_procs(alive, timeout=STOP_TIMEOUT)
-    process.wait()
+def _listens(process: psutil.Popen, control: Path) -> int | None:
+    """Return the port, once the server listens on it and for orders."""
+    if control.exists():
+        for each in [process, *process.children(recursive=True)]:
+            for connection in each.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    return int(connection.laddr.port)
+    return None

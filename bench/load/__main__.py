@@ -9,7 +9,10 @@ import sys
 
 import uvloop
 
-from .jobs import JOBS, Target
+from . import jobs, shared
+from .target import Target
+
+JOBS = jobs.JOBS | shared.JOBS
 
 
 def main() -> None:
@@ -17,7 +20,7 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     if job["core"] is not None:
         os.sched_setaffinity(0, {job["core"]})
-    doing = JOBS[job["job"]](Target(**job["target"]), **job["arguments"])
+    doing = JOBS[job["job"]](Target.read(job["target"]), **job["arguments"])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
         async def do() -> object:

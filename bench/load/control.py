@@ -13,9 +13,25 @@ class Remote:
         self._socket.settimeout(30)
         self._socket.connect(path)
 
-    def publish(self, room: str, count: int) -> None:
-        """Have *count* events published, back to back."""
-        self._socket.sendall(f"publish {room} {count}\n".encode())
+    def publish(self, room: str, count: int, first: int = 0) -> None:
+        """Have *count* events published, back to back, numbered from *first* on."""
+        self._socket.sendall(f"publish {room} {count} {first}\n".encode())
+
+    def offer(self, room: str, number: int) -> bool:
+        """Have the event of that number published; False where that would have to be waited for."""
+        line = f"publish {room} 1 {number}\n".encode()
+        try:
+            sent = self._socket.send(line, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        if sent < len(line):
+            self._socket.sendall(line[sent:])
+        return True
+
+    def finish(self) -> None:
+        """Wait until all that was to be published has been."""
+        self._socket.sendall(b"finish\n")
+        self._socket.recv(64)
 
     def collect(self) -> None:
         """Have garbage collected."""

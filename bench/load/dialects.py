@@ -79,8 +79,9 @@ class SocketIO:
     """Engine.IO 4 with Socket.IO 5 packets inside, by websocket only."""
 
     def path(self, rooms: tuple[str, ...]) -> str:
-        """Ask for Engine.IO's path."""
-        return "/socket.io/?EIO=4&transport=websocket"
+        """Ask for Engine.IO's path, and name the rooms in the query."""
+        query = f"&rooms={','.join(rooms)}" if rooms else ""
+        return f"/socket.io/?EIO=4&transport=websocket{query}"
 
     def headers(self, number: int) -> list[tuple[str, str]]:
         """Send none."""
@@ -125,12 +126,17 @@ class Ours:
             return False
         frame = json.loads(text)
         if frame["type"] == "connected" and rooms:
-            return json.dumps({"type": "subscribe", "id": "s", "payload": {"rooms": rooms}})
+            return self.subscribe(rooms)
         if frame["type"] == "connected":
             return True
         if frame["type"] == "response" and "epoch" in frame["payload"]["rooms"][0]:
             return True
         raise Refused(text)
+
+    @staticmethod
+    def subscribe(rooms: tuple[str, ...]) -> str:
+        """Return what asks to hear *rooms*."""
+        return json.dumps({"type": "subscribe", "id": "s", "payload": {"rooms": rooms}})
 
     def ask(self, number: int) -> bytes:
         """Return a request to the native handler."""

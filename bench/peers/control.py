@@ -1,9 +1,10 @@
 """How every Python peer is told to publish: lines on a Unix socket, read by its event loop.
 
 It is the same for all and costs next to nothing, so that what is measured is the publishing. A
-line is ``publish ROOM COUNT``; or ``collect``, answered with ``done`` when the cyclic garbage has
-been collected; or ``lag``, answered with the microseconds for which the event loop was held up at
-most since the line before, and from then on it watches.
+line is ``publish ROOM COUNT FIRST``, so many events, numbered from that one on; or ``finish``,
+answered with ``done`` when all that was to be published has been; or ``collect``, answered with
+``done`` when the cyclic garbage has been collected; or ``lag``, answered with the microseconds for
+which the event loop was held up at most since the line before, and from then on it watches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-Publish = Callable[[str, int], Awaitable[None]]
+Publish = Callable[[str, range], Awaitable[None]]
 
 # uvloop closes a server that nobody holds.
 _servers: list[asyncio.Server] = []
@@ -77,7 +78,10 @@ class Control(asyncio.Protocol):
         for line in lines:
             verb, *arguments = line.decode().split()
             if verb == "publish":
-                self._run(self._publish(arguments[0], int(arguments[1])))
+                count, first = int(arguments[1]), int(arguments[2])
+                self._run(self._publish(arguments[0], range(first, first + count)))
+            elif verb == "finish":
+                self._run(self._finish(list(self._tasks)))
             elif verb == "lag":
                 self._answer(f"{self._lag.read():.0f}")
             else:
@@ -86,6 +90,10 @@ class Control(asyncio.Protocol):
 
     def _answer(self, text: str) -> None:
         self._transport.write(text.encode() + b"\n")
+
+    async def _finish(self, tasks: list[asyncio.Future[None]]) -> None:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._answer("done")
 
     def _run(self, publishing: Awaitable[None]) -> None:
         task = asyncio.ensure_future(publishing)

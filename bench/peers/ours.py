@@ -1,4 +1,7 @@
-"""Quart-Realtime, by its public API: an app of one room, one native handler and one route."""
+"""Quart-Realtime, by its public API: an app of one room, one native handler and one route.
+
+Where ``BENCH_REDIS`` is set its processes share that server.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ app.config["JWT_SECRET_KEY"] = SECRET
 app.config["QUART_REALTIME_RATE_LIMIT"] = None
 if os.environ.get("BENCH_LANE") == "asgi":
     app.config["QUART_REALTIME_FAST_LANE"] = False
+if url := os.environ.get("BENCH_REDIS"):
+    app.config["QUART_REALTIME_BROKER_URL"] = url
 JWTManager(app)
 QuartSchema(app, conversion_preference="msgspec")
 realtime = Realtime(app)
@@ -54,10 +59,10 @@ async def create_thing(shop_id: str, data: NewThing) -> tuple[dict[str, Any], in
     return {"shop_id": shop_id, "text": data.text, "price": data.price}, 201
 
 
-async def publish(room: str, count: int) -> None:
-    """Send *count* events to everybody in *room*."""
+async def publish(room: str, numbers: range) -> None:
+    """Send the events of those numbers to everybody in *room*."""
     async with app.app_context():
-        for number in range(count):
+        for number in numbers:
             await realtime.notify("tick", event(number), room=room)
 
 

@@ -35,9 +35,9 @@ class Listener(picows.WSListener):
         transports.pop(transport, None)
 
 
-async def publish(room: str, count: int) -> None:
-    """Send *count* events to everybody."""
-    for number in range(count):
+async def publish(room: str, numbers: range) -> None:
+    """Send the events of those numbers to everybody."""
+    for number in numbers:
         message = json.dumps(event(number)).encode()
         for transport in list(transports):
             transport.send(TEXT, message)

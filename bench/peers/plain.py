@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from urllib.parse import parse_qs
 
 from .control import event, serve_control
 from .lifespan import Receive, Scope, Send, lifespan
+from .rooms import rooms_of
 
 rooms: defaultdict[str, dict[Send, None]] = defaultdict(dict)
 
 
-async def publish(room: str, count: int) -> None:
-    """Send *count* events to everybody in *room*."""
-    for number in range(count):
+async def publish(room: str, numbers: range) -> None:
+    """Send the events of those numbers to everybody in *room*."""
+    for number in numbers:
         message = {"type": "websocket.send", "text": json.dumps(event(number))}
         for send in list(rooms[room]):
             await send(message)
@@ -35,7 +35,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await receive()
     await send({"type": "websocket.accept"})
-    mine = parse_qs(scope["query_string"].decode()).get("rooms", ["bench"])[0].split(",")
+    mine = rooms_of(scope["query_string"].decode())
     for room in mine:
         rooms[room][send] = None
     try:

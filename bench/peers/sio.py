@@ -1,19 +1,29 @@
-"""python-socketio's asynchronous server; only the websocket transport is used."""
+"""python-socketio's asynchronous server; only the websocket transport is used.
+
+Where ``BENCH_REDIS`` is set its processes share that server, by `AsyncRedisManager`.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import socketio
 
 from .control import event, serve_control
+from .rooms import rooms_of
 
-server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"])
+url = os.environ.get("BENCH_REDIS")
+server = socketio.AsyncServer(
+    async_mode="asgi",
+    transports=["websocket"],
+    client_manager=socketio.AsyncRedisManager(url) if url else None,
+)
 
 
-async def publish(room: str, count: int) -> None:
-    """Send *count* events to everybody in *room*."""
-    for number in range(count):
+async def publish(room: str, numbers: range) -> None:
+    """Send the events of those numbers to everybody in *room*."""
+    for number in numbers:
         await server.emit("tick", event(number), room=room)
 
 
@@ -24,8 +34,9 @@ async def start() -> None:
 
 @server.event
 async def connect(sid: str, environ: dict[str, Any]) -> None:
-    """Put a client into the room."""
-    await server.enter_room(sid, "bench")
+    """Put a client into its rooms."""
+    for room in rooms_of(environ["QUERY_STRING"]):
+        await server.enter_room(sid, room)
 
 
 @server.event

@@ -18,9 +18,9 @@ def frame(text: bytes) -> bytes:
     return b"\x81\x7e" + struct.pack(">H", len(text)) + text
 
 
-async def publish(room: str, count: int) -> None:
-    """Write *count* frames to everybody, in one write each."""
-    data = b"".join(frame(json.dumps(event(number)).encode()) for number in range(count))
+async def publish(room: str, numbers: range) -> None:
+    """Write the frames of those numbers to everybody, in one write each."""
+    data = b"".join(frame(json.dumps(event(number)).encode()) for number in numbers)
     for transport in transports:
         transport.underlying_transport.write(data)
 
