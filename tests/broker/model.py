@@ -329,7 +329,8 @@ class Client:
             inside = {room: room in seat.rooms for room in left}
             asked = {room: self._position(room, afresh and not inside[room]) for room in left}
             forgets = self.books.forgets
-            left = await self._subscribe(seat, asked, inside, forgets)
+            again = await self._subscribe(seat, asked, inside, forgets)
+            left = [room for room in again if room in self.wants]  # The app may have put it out.
             if left:
                 await asyncio.sleep(TRY_AGAIN)
 

@@ -176,6 +176,7 @@ async def test_a_publisher_is_told_or_it_is_delivered_and_a_retry_gives_one_even
 async def test_a_server_that_returns_empty_is_another_epoch(redis: Valkey) -> None:
     async with node(redis.url, "room") as (broker, recorder):
         sent = await broker.publish(event(1), KEPT)
+        await recorder.has(events=1)
         redis.restart()
         await recorder.has(lost=2, within=SLOW)
         assert set(recorder.lost) == {"room", None}

@@ -242,7 +242,7 @@ def test_garbage_is_a_wrong_value(message: bytes) -> None:
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["arrays", "objects"])
-@pytest.mark.parametrize("depth", [10_000, 1_000_000])
+@pytest.mark.parametrize("depth", [100_000, 1_000_000])
 def test_what_nests_too_deep_is_a_wrong_value(opening: bytes, depth: int) -> None:
     closing = b"]" if opening == b"[" else b"}"
     data = opening * depth + b"1" + closing * depth
