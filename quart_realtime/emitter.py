@@ -148,7 +148,7 @@ class Emitter:
                 filled from the data.
             ValueError: that can't name an event, or be a key.
             TypeError: the data has no JSON form.
-            BrokerUnavailable: it isn't known to have gone out, within 2 seconds.
+            BrokerUnavailable: it isn't known to have gone out, within 2 seconds for each room.
         """
         for each in await self._maker.events(event, data, room, key):
             await self._publisher.publish(each.event, each.history, each.once)
@@ -181,8 +181,9 @@ class Emitter:
 class SyncEmitter:
     """Sends events to an app's clients, from code without an event loop.
 
-    It is as :class:`Emitter`, but for waiting where it is called. Threads may share one, and one
-    that was made before a fork may be used after it.
+    It is as :class:`Emitter`, but for waiting where it is called, for 4 seconds at most where a
+    cluster is away. Threads may share one, and one that was made before a fork may be used after
+    it.
     """
 
     def __init__(
