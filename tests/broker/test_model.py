@@ -193,6 +193,7 @@ class World:
         wrong = self.books.faults + [item for seat in self._seats() for item in self._wrong(seat)]
         assert not wrong, "\n".join(wrong)
         self._check_the_order_of_loose_events()
+        self._check_the_numbers()
 
     def _seats(self) -> Iterator[Seat]:
         yield from (client.seat for client in self.clients if client.seat is not None)
@@ -213,6 +214,11 @@ class World:
             for one, other in combinations(told, 2):
                 both = {*one} & {*other}
                 assert [x for x in one if x in both] == [x for x in other if x in both]
+
+    def _check_the_numbers(self) -> None:
+        for room in NUMBERED if self.books.forgets == 0 else ():
+            numbers = [each.offset for each in self.books.accepted[room] if each.offset]
+            assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
     def _who(self) -> dict[str, int]:
         """Who is to be present: here each user has one connection."""
