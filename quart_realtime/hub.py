@@ -436,7 +436,14 @@ class Hub:
         if not all(isinstance(command.get(name), str) for name in ("do", "user_id")):
             logger.warning("a command that makes no sense was ignored: %r", command)
             return
-        self._spawn(self._carry_out(command))
+        self._spawn(self._try_to_carry_out(command))
+
+    async def _try_to_carry_out(self, command: Mapping[str, Any]) -> None:
+        """Carry out what nobody here waits for."""
+        try:
+            await self._carry_out(command)
+        except RealtimeError:
+            logger.warning("%s of a user failed here", command["do"], exc_info=True)
 
     async def _carry_out(self, command: Mapping[str, Any]) -> None:
         for subscriber in list(self._users.get(command["user_id"], ())):

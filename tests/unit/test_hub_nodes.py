@@ -155,6 +155,19 @@ async def test_who_leaves_while_the_broker_is_away_is_gone_from_here_all_the_sam
     assert hub.subscribers("hall") == []
 
 
+async def test_a_command_of_another_process_that_fails_here_is_logged(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def away(room: str) -> None:
+        raise BrokerUnavailable
+
+    member = await enter(hub, "ann", Position("room"))
+    monkeypatch.setattr(member, "join", away)
+    hub.obey({"do": "join", "user_id": "ann", "room": "hall", "node": "another"})
+    await hub.stop()
+    assert [record.getMessage() for record in caplog.records] == ["join of a user failed here"]
+
+
 async def test_whoever_brings_much_waits_for_the_sockets(hub: Hub, broker: Late) -> None:
     waits = 0
 
