@@ -154,17 +154,21 @@ class Presences:
         Raises:
             BrokerUnavailable: it could not be told.
         """
-        keys = (self._names.nodes(), self._names.notes())
-        note, late = await self._servers.run(
-            BEAT, keys, self._node, round(DEAD_AFTER * 1000), uuid4().hex, LIFE
-        )
-        late = {node.decode() for node in late}
+        note, late = await self._ask_who_is_late()
         self._dead |= late & self._suspects
         self._dead &= late
         self._suspects = late
         if note != self._note:
             # It had been forgotten. Where that answer is lost, the next one says so too.
             self._note, self._unsure = note, True
+
+    async def _ask_who_is_late(self) -> tuple[bytes, set[str]]:
+        """Tell that this process lives; return what is noted of it, and who is late."""
+        keys = (self._names.nodes(), self._names.notes())
+        note, late = await self._servers.run(
+            BEAT, keys, self._node, round(DEAD_AFTER * 1000), uuid4().hex, LIFE
+        )
+        return note, {node.decode() for node in late}
 
     async def tend(self) -> None:
         """Put right what is stale, and clear up after the dead.
@@ -218,7 +222,14 @@ class Presences:
             ours = await self._servers.command(
                 "SET", clearing, self._node, "NX", "PX", round(CLEARING * 1000)
             )
-            if ours:
+            if not ours:
+                continue
+            _, late = await self._ask_who_is_late()
+            if node not in late:
+                # Another process has cleared up meanwhile, and it may even have come back.
+                await self._servers.command("DEL", clearing)
+                self._dead.discard(node)
+            else:
                 logger.warning("process %s is gone: its part of presence is struck off", node)
                 await self._clear(node)
 

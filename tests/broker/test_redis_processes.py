@@ -170,3 +170,13 @@ async def test_a_process_with_much_to_do_goes_on_telling_that_it_lives(
                 # Until it beats again.
                 while client.zscore(broker._names.nodes(), broker.node) == heard:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
+
+
+async def test_a_process_that_came_back_before_it_was_cleared_up_after_keeps_what_it_has(
+    redis: Valkey,
+) -> None:
+    async with node(redis.url) as (back, _), node(redis.url) as (other, _):
+        await back.enter("hall", "ana", "c1")
+        other._presences._dead = {back.node}  # As it looked a moment ago.
+        await other._presences.tend()
+        assert await there(other) == {"ana": 1}
