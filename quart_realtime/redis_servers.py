@@ -369,6 +369,9 @@ class Cluster(Servers):
     async def close(self) -> None:
         """Let go of all connections."""
         await self._client.aclose()
+        # Those of the URL are kept apart from those that the cluster named itself.
+        for node in self._client.nodes_manager.startup_nodes.values():
+            await node.disconnect()
 
 
 def _never() -> Retry:

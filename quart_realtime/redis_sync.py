@@ -80,6 +80,11 @@ class SyncServers:
         """Let go of all connections."""
         for client in self._clients:
             client.close()
+            if isinstance(client, redis.RedisCluster):
+                # Those of the URL are kept apart from those that the cluster named itself.
+                for node in client.nodes_manager.startup_nodes.values():
+                    if node.redis_connection is not None:
+                        node.redis_connection.close()
 
 
 def _clients(url: BrokerUrl) -> tuple[Any, ...]:
