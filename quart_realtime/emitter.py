@@ -13,21 +13,19 @@ listeners do. Needs the extra: ``pip install "quart-realtime[redis]"``.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Protocol, Self
-
-from attrs import frozen
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from .broker import Once
 from .broker_url import BrokerUrl, Kind, parse_broker_url
 from .emissions import checked_rooms, rooms_of
 from .errors import SetupError
 from .models import dump, dump_as, to_builtins
-from .protocol import Event, HistoryPolicy, check_event_name, is_short_name, new_event_id
-from .redis_broker import COMMANDS, COMMANDS_KEPT, Publisher, names_of, publication
-from .redis_scripts import PUBLISH, Names
-from .redis_servers import connect
+from .protocol import Event, HistoryPolicy, check_event_name, check_key, new_event_id
+from .redis_broker import COMMANDS, COMMANDS_KEPT, Publication, names_of, publication
+from .redis_scripts import PUBLISH
+from .redis_servers import Servers, connect
 from .redis_sync import SyncServers
 from .registry import HistoryPolicies, Registry
 
@@ -47,29 +45,39 @@ class Declarations(Protocol):
         """What was declared."""
 
 
-@frozen
-class _Outgoing:
-    """An event for one room, and how it is to be sent."""
+class _Verb(Protocol):
+    """Where events go, as far as making them needs to know."""
 
-    event: Event
-    history: HistoryPolicy
-    once: Once | None = None
+    publish: Any
 
 
-class _Maker:
-    """Makes events, checked against what the app declared as far as that is known."""
+S = TypeVar("S", bound=_Verb)
 
-    def __init__(self, realtime: Declarations | None, history: HistoryPolicy) -> None:
+
+class _Emitting(Generic[S]):
+    """Makes what is published, checked against what the app declared as far as that is known."""
+
+    _connect: Callable[[BrokerUrl], S]
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        realtime: Declarations | None = None,
+        history: HistoryPolicy = DEFAULT_HISTORY,
+    ) -> None:
+        parsed = _shared(url)
+        self._names = names_of(parsed)
         self._registry = Registry() if realtime is None else realtime.declarations
         self._histories = HistoryPolicies(self._registry, history)
+        self._servers: S = self._connect(parsed)
 
-    async def events(
+    async def _publications(
         self, name: str, data: Any, room: str | list[str] | None, key: str | None
-    ) -> list[_Outgoing]:
-        """Return the event *name*, once for each room that it goes to."""
+    ) -> list[Publication]:
+        """Return how the event *name* is published, for each room that it goes to."""
         check_event_name(name)
-        if key is not None and not is_short_name(key):
-            raise ValueError(f"{key!r} can't be a key: write 1 to 64 printable characters")
+        check_key(key)
         declared = self._registry.events.get(name)
         encoded = dump_as(None if declared is None else declared.schema, data)
         if room is None:
@@ -81,7 +89,7 @@ class _Maker:
         once = None if key is None else Once(key, KEY_TTL)
         kept = declared is None or declared.history
         return [
-            _Outgoing(
+            self._publication(
                 Event(name, encoded, each, event_id),
                 self._histories.of(each) if kept else HistoryPolicy(0, 0),
                 once,
@@ -89,14 +97,18 @@ class _Maker:
             for each in rooms
         ]
 
-    @staticmethod
-    def disconnection(user_id: str, reason: str) -> _Outgoing:
+    def _disconnection(self, user_id: str, reason: str) -> Publication:
         """Return what has every process send a user away."""
         command = {"do": "disconnect", "user_id": str(user_id), "reason": reason, "node": ""}
-        return _Outgoing(Event("command", dump(command), COMMANDS), COMMANDS_KEPT)
+        return self._publication(Event("command", dump(command), COMMANDS), COMMANDS_KEPT)
+
+    def _publication(
+        self, event: Event, history: HistoryPolicy, once: Once | None = None
+    ) -> Publication:
+        return publication(self._names, self._servers.publish, event, history, once)
 
 
-class Emitter:
+class Emitter(_Emitting[Servers]):
     """Sends events to an app's clients, from an event loop of another process.
 
     It may be used as ``async with``, which closes it at the end; all use is in one event loop.
@@ -112,17 +124,7 @@ class Emitter:
         SetupError: the URL isn't one of a broker that processes can share.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        realtime: Declarations | None = None,
-        history: HistoryPolicy = DEFAULT_HISTORY,
-    ) -> None:
-        parsed = _shared(url)
-        self._maker = _Maker(realtime, history)
-        self._servers = connect(parsed)
-        self._publisher = Publisher(self._servers, names_of(parsed))
+    _connect = staticmethod(connect)
 
     async def notify(
         self,
@@ -150,8 +152,8 @@ class Emitter:
             TypeError: the data has no JSON form.
             BrokerUnavailable: it isn't known to have gone out, within 2 seconds for each room.
         """
-        for each in await self._maker.events(event, data, room, key):
-            await self._publisher.publish(each.event, each.history, each.once)
+        for each in await self._publications(event, data, room, key):
+            await self._publish(each)
 
     async def disconnect(self, user_id: str, *, reason: str = "disconnected by the app") -> None:
         """Close all connections of a user, on every process; they don't come back by themselves.
@@ -159,8 +161,10 @@ class Emitter:
         Raises:
             BrokerUnavailable: it isn't known to have gone out.
         """
-        each = self._maker.disconnection(user_id, reason)
-        await self._publisher.publish(each.event, each.history)
+        await self._publish(self._disconnection(user_id, reason))
+
+    async def _publish(self, each: Publication) -> None:
+        await self._servers.run(PUBLISH, each.keys, *each.arguments, again=each.again)
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -178,7 +182,7 @@ class Emitter:
         await self.close()
 
 
-class SyncEmitter:
+class SyncEmitter(_Emitting[SyncServers]):
     """Sends events to an app's clients, from code without an event loop.
 
     It is as :class:`Emitter`, but for waiting where it is called, for 4 seconds at most where a
@@ -186,17 +190,7 @@ class SyncEmitter:
     it.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        realtime: Declarations | None = None,
-        history: HistoryPolicy = DEFAULT_HISTORY,
-    ) -> None:
-        parsed = _shared(url)
-        self._maker = _Maker(realtime, history)
-        self._names: Names = names_of(parsed)
-        self._servers = SyncServers(parsed)
+    _connect = SyncServers
 
     def notify(
         self,
@@ -207,18 +201,15 @@ class SyncEmitter:
         key: str | None = None,
     ) -> None:
         """Send an event, as :meth:`Emitter.notify` does."""
-        for each in _at_once(self._maker.events(event, data, room, key)):
+        for each in _at_once(self._publications(event, data, room, key)):
             self._publish(each)
 
     def disconnect(self, user_id: str, *, reason: str = "disconnected by the app") -> None:
         """Close all connections of a user, as :meth:`Emitter.disconnect` does."""
-        self._publish(self._maker.disconnection(user_id, reason))
+        self._publish(self._disconnection(user_id, reason))
 
-    def _publish(self, each: _Outgoing) -> None:
-        keys, arguments, again = publication(
-            self._names, self._servers.publish, each.event, each.history, each.once
-        )
-        self._servers.run(PUBLISH, keys, *arguments, again=again)
+    def _publish(self, each: Publication) -> None:
+        self._servers.run(PUBLISH, each.keys, *each.arguments, again=each.again)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -249,13 +240,13 @@ def _shared(url: str) -> BrokerUrl:
     return parsed
 
 
-def _at_once(work: Coroutine[Any, Any, list[_Outgoing]]) -> list[_Outgoing]:
+def _at_once(work: Coroutine[Any, Any, list[Publication]]) -> list[Publication]:
     """Return the result of *work*, which waits for nothing but an app's own coroutines."""
     try:
         work.send(None)
     except StopIteration as done:
-        events: list[_Outgoing] = done.value
-        return events
+        made: list[Publication] = done.value
+        return made
     work.close()
     raise TypeError(
         "the event's room is told by an asynchronous function: use Emitter, or pass room="

@@ -32,7 +32,7 @@ from .emissions import (
 from .endpoint import EXTENSION, check_endpoint, handing_over, make_blueprint
 from .errors import RealtimeError, SetupError
 from .models import check_type, to_builtins
-from .protocol import HistoryPolicy, check_event_name, is_short_name
+from .protocol import HistoryPolicy, check_event_name, check_key
 from .registry import (
     AnyFunction,
     Emission,
@@ -269,8 +269,7 @@ class Realtime:
             BrokerUnavailable: it isn't known to have gone out, within 2 seconds.
         """
         check_event_name(event)
-        if key is not None and not is_short_name(key):
-            raise ValueError(f"{key!r} can't be a key: write 1 to 64 printable characters")
+        check_key(key)
         runtime = self._runtime()
         plain = to_builtins(data)
         if room is None:

@@ -343,6 +343,12 @@ def check_event_name(name: object) -> None:
         raise ValueError(f"the event {name!r} is the server's own: choose another name")
 
 
+def check_key(key: object) -> None:
+    """Raise ValueError unless *key* can be the key that an event is sent once under, or None."""
+    if key is not None and not is_short_name(key):
+        raise ValueError(f"{key!r} can't be a key: write {_SHORT_TEXT}")
+
+
 def _is_name(value: object, longest: int) -> bool:
     return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+from attrs import frozen
 
 from .broker import (
     PRIVATE,
@@ -29,14 +30,14 @@ from .redis_once import Onces
 from .redis_presence import DEAD_AFTER, LIFE, Presences
 from .redis_rooms import Rooms
 from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, how_to_send, placed
-from .redis_servers import Servers, connect
+from .redis_servers import connect
 
 logger = logging.getLogger("quart_realtime")
 
 BEAT_EVERY = 3.0
 """How many seconds a process is silent at most."""
 KEEP_EVERY = 6 * 3600.0
-"""How many seconds pass until the numbering of the rooms that are followed is kept alive again."""
+"""How many seconds pass until all that is this process's is kept from expiring again."""
 FAREWELL = 4.0
 """For how many seconds a process that stops takes leave of Redis at most."""
 REMEMBER = 10.0
@@ -47,45 +48,29 @@ COMMANDS = "\0commands"
 COMMANDS_KEPT = HistoryPolicy(1000, 300)
 
 
-class Publisher:
-    """Publishes events over Redis.
+@frozen
+class Publication:
+    """How an event is published: PUBLISH's keys and arguments, and whether it may run again."""
 
-    Args:
-        servers: Where to.
-        names: What rooms are called there.
-    """
-
-    def __init__(self, servers: Servers, names: Names) -> None:
-        self._servers = servers
-        self._names = names
-
-    async def publish(
-        self, event: Event, history: HistoryPolicy, once: Once | None = None
-    ) -> Event:
-        """Number *event*, keep it, and send it out, in one round trip."""
-        keys, arguments, again = publication(
-            self._names, self._servers.publish, event, history, once
-        )
-        return placed(event, await self._servers.run(PUBLISH, keys, *arguments, again=again))
+    keys: tuple[str, ...]
+    arguments: tuple[str | bytes | int, ...]
+    again: bool
 
 
 def publication(
-    names: Names, verb: str, event: Event, history: HistoryPolicy, once: Once | None
-) -> tuple[tuple[str, ...], tuple[str | bytes | int, ...], bool]:
-    """Return the keys and arguments with which PUBLISH sends *event*, and whether it may again.
+    names: Names, verb: str, event: Event, history: HistoryPolicy, once: Once | None = None
+) -> Publication:
+    """Return how *event* is published.
 
-    It may not where nothing is remembered: nobody would know whether it was sent already.
+    It may not run again where nothing is remembered: nobody would know whether it was sent
+    already.
     """
     room = event.room
     key = event.id if once is None else f"key:{once.key}"
     remember = (REMEMBER if history.keeps else 0.0) if once is None else once.ttl
-    return (
+    return Publication(
         (names.place(room), names.history(room), names.channel(room), names.sent(room, key)),
-        (
-            *how_to_send(verb, history),
-            round(remember * 1000),
-            encode_body(event),
-        ),
+        (*how_to_send(verb, history), round(remember * 1000), encode_body(event)),
         remember > 0,
     )
 
@@ -123,7 +108,6 @@ class RedisBroker(Broker):
         self._rooms = Rooms(self._servers, self._names, _Sorting(listener, self._ignore), node)
         self._presences = Presences(self._servers, self._names, node)
         self._onces = Onces(self._servers, self._names, MemoryBroker())
-        self._publisher = Publisher(self._servers, self._names)
         self._hearing_commands = asyncio.Lock()
         try:
             await self._greet(node)
@@ -144,10 +128,8 @@ class RedisBroker(Broker):
         why = await self._servers.greet(BEAT, nodes, *beat)
         if why is None:
             greeting = Event("greeting", b"null", f"{PRIVATE}greetings")
-            keys, arguments, _ = publication(
-                self._names, self._servers.publish, greeting, HistoryPolicy(1, 1), None
-            )
-            why = await self._servers.greet(PUBLISH, keys, *arguments)
+            sending = publication(self._names, self._servers.publish, greeting, HistoryPolicy(1, 1))
+            why = await self._servers.greet(PUBLISH, sending.keys, *sending.arguments)
         if why is not None:
             logger.error(
                 "Redis can't be used (QUART_REALTIME_BROKER_URL; %s): requests are answered, but "
@@ -198,10 +180,11 @@ class RedisBroker(Broker):
                 async with asyncio.timeout(BEAT_EVERY):
                     await links.came_up.wait()
             links.came_up.clear()
-            if links.broke != broken or loop.time() - kept > KEEP_EVERY:
+            due = loop.time() - kept > KEEP_EVERY
+            if due or links.broke != broken:
                 broken = links.broke
                 self._presences.suspect_all()
-            if loop.time() - kept > KEEP_EVERY:
+            if due:
                 kept = loop.time()
                 await self._try(self._rooms.keep())
             await self._look_after()
@@ -241,12 +224,20 @@ class RedisBroker(Broker):
         self, event: Event, history: HistoryPolicy, once: Once | None = None
     ) -> Event:
         """Number *event*, keep it, and deliver it to all subscribers of its room."""
-        return await self._publisher.publish(event, history, once)
+        sending = publication(self._names, self._servers.publish, event, history, once)
+        where = await self._servers.run(
+            PUBLISH, sending.keys, *sending.arguments, again=sending.again
+        )
+        return placed(event, where)
 
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
         """Return what came after *position*; without an epoch, only where the room stands."""
         if not history.keeps:
             return Recovery(Position(position.room))
+        stands = self._rooms.stands(position.room) if position.epoch is None else None
+        if stands is not None:
+            # All up to there was brought here, and all that comes after it will be.
+            return Recovery(stands)
         return await self._rooms.recover(position, history)
 
     async def enter(self, room: str, user_id: str, connection_id: str) -> int:
@@ -286,7 +277,12 @@ class RedisBroker(Broker):
             return BrokerHealth(up=False)
         rooms = self._rooms
         return BrokerHealth(
-            up=rooms.links.up and rooms.follows(COMMANDS) and self._servers.answers,
+            up=(
+                rooms.links.up
+                and rooms.settled
+                and rooms.follows(COMMANDS)
+                and self._servers.answers
+            ),
             links_broken=rooms.links.broke,
             gaps_filled=rooms.gaps,
             rooms_lost=rooms.lost,

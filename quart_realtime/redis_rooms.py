@@ -19,7 +19,7 @@ from .errors import BrokerUnavailable
 from .protocol import MAX_OFFSET, Event, HistoryPolicy, Position
 from .redis_link import Links
 from .redis_scripts import RECOVER, Names, decode_entries, decode_message, life
-from .redis_servers import PATIENCE, Servers
+from .redis_servers import PATIENCE, Servers, in_turns
 
 logger = logging.getLogger("quart_realtime")
 
@@ -96,8 +96,15 @@ class Rooms:
         self._followed.clear()
 
     def follows(self, room: str) -> bool:
-        """Tell whether *room* is followed, and nothing of any room is still to be made up for."""
-        return room in self._followed and self.settled
+        """Tell whether *room* is followed."""
+        return room in self._followed
+
+    def stands(self, room: str) -> Position | None:
+        """Return up to where the events of *room* were brought; None where that isn't known."""
+        followed = self._followed.get(room)
+        if followed is None or followed.epoch is None or followed.waiting is not None:
+            return None
+        return Position(room, followed.epoch, followed.offset)
 
     # Following
 
@@ -168,15 +175,11 @@ class Rooms:
 
     async def keep(self) -> None:
         """Have the numbering of all rooms that are followed live on."""
-        rooms = [(room, each.history) for room, each in self._followed.items()]
-        for start in range(0, len(rooms), CATCH_UP_AT_ONCE):
-            await asyncio.gather(
-                *(
-                    self._servers.command("PEXPIRE", self._names.place(room), life(history))
-                    for room, history in rooms[start : start + CATCH_UP_AT_ONCE]
-                    if history.keeps
-                )
-            )
+        await in_turns(
+            self._servers.command("PEXPIRE", self._names.place(room), life(each.history))
+            for room, each in list(self._followed.items())
+            if each.history.keeps
+        )
 
     # What the links bring
 

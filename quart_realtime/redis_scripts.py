@@ -121,18 +121,22 @@ class Script:
 # server it was written, and begins anew when that is over. Where INFO isn't allowed this is left
 # out.
 _STAND = """
-local info = redis.pcall('INFO', 'server')
-if type(info) ~= 'string' then info = '' end
+local asked
+local function info()
+    -- Not before it is needed: it takes as long as all the rest.
+    asked = asked or redis.pcall('INFO', 'server')
+    return type(asked) == 'string' and asked or ''
+end
 
 local function stand(place)
     local known = redis.call('HMGET', place, 'epoch', 'offset', 'run')
     local epoch, offset, run = known[1], known[2], known[3]
-    local same = epoch and (run == '' or info == '' or string.find(info, run, 1, true))
+    local same = epoch and (run == '' or info() == '' or string.find(info(), run, 1, true))
     return epoch, offset, same
 end
 
 local function begin(place, history, fresh)
-    local run = string.match(info, 'run_id:(%x+)') or ''
+    local run = string.match(info(), 'run_id:(%x+)') or ''
     redis.call('DEL', history)
     redis.call('HSET', place, 'epoch', fresh, 'offset', '0', 'run', run)
     return fresh, '0'

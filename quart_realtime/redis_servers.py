@@ -74,7 +74,7 @@ def told(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-async def in_turns(work: Iterable[Awaitable[None]]) -> None:
+async def in_turns(work: Iterable[Awaitable[object]]) -> None:
     """Do all of *work*, a few pieces at once; what can't be done holds up nothing else.
 
     Raises:
@@ -120,7 +120,6 @@ class Servers(ABC):
 
     Attributes:
         publish: The verb that publishes; *subscribe* and *unsubscribe* likewise.
-
     """
 
     publish: Literal["PUBLISH", "SPUBLISH"] = "PUBLISH"
