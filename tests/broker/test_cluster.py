@@ -16,6 +16,7 @@ from quart_realtime.redis_broker import RedisBroker
 
 from ..unit.fakes import Recorder, event
 from ..valkey import Valkey, cluster, cluster_url
+from .nodes import is_up
 
 KEPT = HistoryPolicy(100, 300)
 SLOW = 20.0
@@ -89,10 +90,7 @@ async def test_a_link_whose_own_slot_moves_hears_itself_elsewhere(
     probes = [link._probe for link in broker._rooms.links._links.values()]
     for probe in probes:
         await asyncio.to_thread(move, servers, key_slot(probe.encode()))
-    async with asyncio.timeout(SLOW):
-        # It is asked, as a health check asks.
-        while broker.health.links_broken < len(probes) or not broker.health.up:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await is_up(broker, broken=len(probes))
     await all_are_heard(broker, recorder)
 
 

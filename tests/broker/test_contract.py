@@ -179,6 +179,16 @@ async def test_without_an_epoch_only_the_newest_position_is_told(broker: Broker)
     assert await broker.recover(Position("room"), KEPT) == Recovery(newest)
 
 
+async def test_where_a_room_stands_is_where_the_subscriber_was_brought_to(
+    broker: Broker, listener: Recorder
+) -> None:
+    await broker.subscribe("room", KEPT)
+    assert (await broker.recover(Position("room"), KEPT)).position.offset == 0
+    newest = await publish(broker, 1, 2)
+    await listener.has(events=2)
+    assert await broker.recover(Position("room"), KEPT) == Recovery(newest)
+
+
 async def test_a_history_that_has_lost_one_recovers_nothing(broker: Broker) -> None:
     small = HistoryPolicy(3, 300)
     first = await broker.publish(event(1), small)

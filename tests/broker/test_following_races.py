@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from quart_realtime.broker import Once
 from quart_realtime.broker_url import parse_broker_url
-from quart_realtime.errors import BrokerUnavailable
 from quart_realtime.protocol import Position
-from quart_realtime.redis_broker import RedisBroker, names_of
+from quart_realtime.redis_broker import names_of
 from quart_realtime.redis_link import Links
 from quart_realtime.redis_scripts import RECOVER, Script
 from quart_realtime.redis_servers import OneServer
 
 from ..proxy import proxying
-from ..unit.fakes import BOUND, Recorder, event
+from ..unit.fakes import BOUND, Recorder
 from ..valkey import Valkey, valkey
-from .nodes import KEPT, SLOW, node
+from ..waiting import until
+from .nodes import KEPT, SLOW, node, publish_until_it_works
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Valkey]:
     with valkey() as server:
         yield server
-
-
-async def until(true: Callable[[], Any]) -> None:
-    """Wait, for a bounded time, until something is *true* that nobody tells of."""
-    async with asyncio.timeout(SLOW):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-async def publish(broker: RedisBroker, data: Any) -> Position:
-    """Publish as one does who tries again, under one key."""
-    async with asyncio.timeout(SLOW):
-        while True:
-            try:
-                sent = await broker.publish(event(data), KEPT, Once(f"{data}", 60))
-            except BrokerUnavailable:
-                await asyncio.sleep(0.02)
-            else:
-                return Position("room", sent.epoch, sent.offset or 0)
 
 
 def data_of(recorder: Recorder, room: str = "room") -> list[Any]:
@@ -90,7 +70,7 @@ async def test_a_room_that_is_joined_again_while_others_catch_up_loses_nothing(
             opened["room"].set()
             await joining
         for data in (1, 2):
-            await publish(broker, data)
+            await publish_until_it_works(broker, data)
         await until(lambda: 2 in data_of(recorder))
         assert data_of(recorder) == [1, 2]
         assert recorder.lost == []
@@ -111,9 +91,9 @@ async def test_a_room_that_could_not_be_caught_up_with_for_no_known_reason_is_he
         with server.client as client:
             client.client_kill_filter(_type="pubsub")
         await until(lambda: "room" in recorder.lost)
-        await publish(broker, 1)
+        await publish_until_it_works(broker, 1)
         await until(lambda: data_of(recorder) or broker._rooms._followed["room"].waiting)
-        await publish(broker, 2)
+        await publish_until_it_works(broker, 2)
         await until(lambda: data_of(recorder)[-1:] == [2])
         await until(lambda: broker.health.up)
 
@@ -200,13 +180,13 @@ async def test_numbers_that_one_heard_and_the_server_forgot_are_given_to_no_othe
             node(f"redis://127.0.0.1:{before_ahead.port}/0", "room") as (ahead, recorder),
         ):
             for data in ("one", "two", "three"):
-                await publish(ahead, data)
+                await publish_until_it_works(ahead, data)
             await until(lambda: behind._rooms._followed["room"].offset == 3)
             before_behind.swallow_answers()
             with server.client as client:
                 client.save()
             for data in ("four", "five"):
-                newest = await publish(ahead, data)
+                newest = await publish_until_it_works(ahead, data)
             await until(lambda: data_of(recorder)[-1] == "five")
             before_ahead.go_away()
             before_behind.go_away()
@@ -214,11 +194,11 @@ async def test_numbers_that_one_heard_and_the_server_forgot_are_given_to_no_othe
             before_behind.come_back()
             await until(lambda: behind.health.up and behind.health.links_broken)
             for data in ("other four", "other five"):
-                await publish(behind, data)
+                await publish_until_it_works(behind, data)
             seen = await behind.recover(newest, KEPT)
             before_ahead.come_back()
             await until(lambda: ahead.health.up and ahead.health.links_broken)
-            await publish(behind, "last")
+            await publish_until_it_works(behind, "last")
             await until(lambda: data_of(recorder)[-1] == "last" or recorder.lost)
             told = {"other four", "other five"} <= {*data_of(recorder)}
             assert told or "room" in recorder.lost

@@ -22,6 +22,7 @@ from quart_realtime.redis_scripts import Names, encode_body
 
 from ..unit.fakes import BOUND, Recorder, event
 from ..valkey import Valkey, valkey
+from ..waiting import until
 
 KEPT = HistoryPolicy(1000, 300)
 
@@ -97,13 +98,6 @@ async def here(server: Valkey) -> AsyncIterator[Setting]:
     with server.client as outsider:
         yield Setting(broker, heard, outsider, names_of(url))
     await broker.stop()
-
-
-async def until(true: Callable[[], Any]) -> None:
-    """Wait, for a bounded time, until something is *true* that nobody tells of."""
-    async with asyncio.timeout(BOUND):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def has_died(here: Setting) -> bool:
@@ -304,7 +298,7 @@ async def test_forged_messages_amid_many_that_are_true_lose_none(here: Setting) 
             if number % 10 == 0:
                 for place in PLACES.values():
                     here.forge(place(at).encode() + b" " + BODY)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # So that the true ones begin.
     await here.heard.has(events=201)
     await here.publish("marker")
     await here.heard.has(events=202)

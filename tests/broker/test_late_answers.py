@@ -13,6 +13,7 @@ from quart_realtime.redis_scripts import RECOVER, Script
 
 from ..unit.fakes import event
 from ..valkey import Valkey, valkey
+from ..waiting import until
 from .nodes import KEPT, SLOW, node
 
 
@@ -20,13 +21,6 @@ from .nodes import KEPT, SLOW, node
 def redis() -> Iterator[Valkey]:
     with valkey() as server:
         yield server
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait, for a bounded time, until something is *true* that nobody tells of."""
-    async with asyncio.timeout(SLOW):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def cut_and_back(broker: RedisBroker, redis: Valkey) -> None:

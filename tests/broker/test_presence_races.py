@@ -22,6 +22,7 @@ from quart_realtime.registry import HistoryPolicies
 from ..proxy import proxying
 from ..unit.fakes import BOUND, Member
 from ..valkey import Valkey, valkey
+from ..waiting import until
 from .model import KEPT, Rules
 
 SLOW = 15.0
@@ -100,13 +101,32 @@ def heard(member: Member) -> list[tuple[str, str]]:
 
 async def has_heard(member: Member, kind: str, user_id: str) -> None:
     """Check that the last that *member* is told of a user, sooner or later, is this."""
-    last: tuple[str, str] | None = None
+
+    def last() -> tuple[str, str] | None:
+        return next((item for item in heard(member)[::-1] if item[1] == user_id), None)
+
     with suppress(TimeoutError):
-        async with asyncio.timeout(BOUND):
-            while last != (kind, user_id):
-                await asyncio.sleep(0.005)
-                last = next((item for item in heard(member)[::-1] if item[1] == user_id), None)
-    assert last == (kind, user_id)
+        await until(lambda: last() == (kind, user_id), BOUND)
+    assert last() == (kind, user_id)
+
+
+@asynccontextmanager
+async def ann_is_here(port: int, prefix: str) -> AsyncIterator[tuple[Node, Member, Node, Member]]:
+    """Two nodes: one on which ann is, and one that has told its watcher so."""
+    async with node(port, prefix) as here, node(port, prefix) as there:
+        watcher = await there.arrive("w", "watcher")
+        ann = await here.arrive("a1", "ann")
+        await has_heard(watcher, PRESENCE_JOIN, "ann")
+        yield here, ann, there, watcher
+
+
+async def is_gone(node: Node, user_id: str) -> None:
+    """Wait until *user_id* is no longer in the hall."""
+
+    async def gone() -> bool:
+        return user_id not in await node.who()
+
+    await until(gone, SLOW)
 
 
 class Gate:
@@ -259,9 +279,7 @@ async def test_who_goes_is_told_though_the_answer_was_cut_off(server: Valkey, pr
         await has_heard(watcher, PRESENCE_JOIN, "ann")
         proxy.swallow_answers()
         going = asyncio.create_task(here.detach(ann))
-        async with asyncio.timeout(BOUND):
-            while "ann" in await there.who():
-                pass
+        await is_gone(there, "ann")
         proxy.cut()
         await going
         await becomes(here, "hall", {"watcher": 1})
@@ -271,15 +289,11 @@ async def test_who_goes_is_told_though_the_answer_was_cut_off(server: Valkey, pr
 async def test_who_moves_to_another_node_is_told_to_have_come_last(
     server: Valkey, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with node(server.port, prefix) as here, node(server.port, prefix) as there:
-        watcher = await there.arrive("w", "watcher")
-        ann = await here.arrive("a1", "ann")
-        await has_heard(watcher, PRESENCE_JOIN, "ann")
+    async with ann_is_here(server.port, prefix) as (here, ann, there, watcher):
         gate = Gate(here, EXIT, monkeypatch).after()
         going = asyncio.create_task(here.detach(ann))
+        await is_gone(there, "ann")
         async with asyncio.timeout(SLOW):
-            while "ann" in await there.who():
-                pass
             await there.arrive("a2", "ann")
             gate.opened.set()
             await going
@@ -292,17 +306,12 @@ async def test_who_moves_to_another_node_is_told_to_have_come_last(
 async def test_who_comes_back_is_not_told_that_it_has_gone(
     server: Valkey, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with node(server.port, prefix) as here, node(server.port, prefix) as there:
-        watcher = await there.arrive("w", "watcher")
-        ann = await here.arrive("a1", "ann")
-        await has_heard(watcher, PRESENCE_JOIN, "ann")
+    async with ann_is_here(server.port, prefix) as (here, ann, there, watcher):
         rooms, late = there.redis._rooms, list[Any]()
         monkeypatch.setattr(rooms, "heard", lambda *message: late.append(message))
         await here.detach(ann)
         back = await there.arrive("a2", "ann")
-        async with asyncio.timeout(BOUND):
-            while len(late) < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: len(late) >= 2, BOUND)
         monkeypatch.undo()
         for message in late:
             rooms.heard(*message)

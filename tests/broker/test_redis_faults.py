@@ -128,7 +128,7 @@ async def test_rooms_joined_and_left_while_the_link_is_down_are_right_afterwards
         await far.unsubscribe("left")
         async with asyncio.timeout(SLOW):
             joining = asyncio.create_task(far.subscribe("joined", KEPT))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # So that the join begins.
             proxy.come_back()
             await joining
         for room in ("left", "joined", "kept"):
@@ -208,36 +208,20 @@ async def test_a_server_that_returns_with_what_it_had_is_not_trusted_to_have_all
         assert heard(recorder) == [1, 2]
 
 
+@pytest.mark.parametrize("rooms", [("room",), ()], ids=["followed", "not followed"])
 async def test_a_server_that_returns_with_an_old_snapshot_gives_no_number_twice(
-    redis: Valkey,
+    redis: Valkey, rooms: tuple[str, ...]
 ) -> None:
-    async with node(redis.url, "room") as (broker, recorder):
+    async with node(redis.url, *rooms) as (broker, recorder):
         for number in range(3):
             await broker.publish(event(number), KEPT)
         with redis.client as client:
             client.save()
         newest = await broker.publish(event("forgotten"), KEPT)
-        await recorder.has(events=4)
+        await recorder.has(events=4 * len(rooms))
         redis.restart()
-        await recorder.has(lost=2, within=SLOW)
-        assert "room" in recorder.lost
-        await is_up(broker)
-        for number in range(10):
-            await publish_until_it_works(broker, number)
-        seen = Position("room", newest.epoch, newest.offset or 0)
-        assert not (await broker.recover(seen, KEPT)).recovered
-
-
-async def test_whoever_was_away_while_a_server_forgot_is_told_though_nobody_followed(
-    redis: Valkey,
-) -> None:
-    async with node(redis.url) as (broker, _):
-        for number in range(3):
-            await broker.publish(event(number), KEPT)
-        with redis.client as client:
-            client.save()
-        newest = await broker.publish(event("forgotten"), KEPT)
-        redis.restart()
+        await recorder.has(lost=1 + len(rooms), within=SLOW)
+        assert set(recorder.lost) == {*rooms, None}
         await is_up(broker)
         for number in range(10):
             await publish_until_it_works(broker, number)
@@ -274,6 +258,18 @@ async def test_while_it_is_paused_publishing_fails_in_time_and_nothing_is_lost(
         assert heard(recorder) in (["before", "after"], ["before", "meanwhile", "after"])
         assert recorder.lost == []
         assert failed > 4
+
+
+async def test_who_is_connected_joins_what_is_followed_though_redis_is_paused(
+    redis: Valkey,
+) -> None:
+    async with node(redis.url, "room") as (broker, recorder):
+        sent = await broker.publish(event(1), KEPT)
+        await recorder.has(events=1)
+        redis.pause()
+        stands = Position("room", sent.epoch, 1)
+        assert await broker.recover(Position("room"), KEPT) == Recovery(stands)
+        redis.go_on()
 
 
 async def test_a_flood_of_publishers_does_not_pile_up_while_it_is_paused(redis: Valkey) -> None:

@@ -13,6 +13,7 @@ from quart_realtime.redis_broker import RedisBroker
 
 from ..unit.fakes import Recorder
 from ..valkey import Valkey, valkey
+from ..waiting import until
 from .nodes import SLOW, is_up, node, there, told
 
 
@@ -31,9 +32,12 @@ async def test_presence_is_put_back_when_redis_has_forgotten_it(redis: Valkey) -
         await broker.enter("hall", "ana", "c2")
         await other.enter("hall", "bob", "c3")
         redis.restart()
-        async with asyncio.timeout(SLOW):
-            while await there(broker) != {"ana": 2, "bob": 1}:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.05)
+        expected = {"ana": 2, "bob": 1}
+
+        async def is_back() -> bool:
+            return await there(broker) == expected
+
+        await until(is_back, SLOW)
 
 
 async def test_who_leaves_while_redis_is_away_is_struck_off_when_it_returns(
@@ -81,11 +85,13 @@ async def test_what_a_dead_process_left_is_told_by_one_of_the_others(
         await recorder.has(events=3, within=SLOW)
         assert told(recorder)[2:] == [("presence_leave", "bob")]
         assert await there(other) == {"ana": 1}
+
         # It was not dead after all: what is its own comes back.
-        async with asyncio.timeout(SLOW):
-            while len(recorder.events) < 4:
-                await dead._once_more()
-                await asyncio.sleep(0.05)  # As often as one beats.
+        async def beats() -> bool:
+            await dead._once_more()
+            return len(recorder.events) >= 4
+
+        await until(beats, SLOW)
         assert told(recorder)[3:] == [("presence_join", "bob")]
         assert await there(other) == {"ana": 2, "bob": 1}
         await dead.stop()
@@ -165,11 +171,9 @@ async def test_a_process_with_much_to_do_goes_on_telling_that_it_lives(
         monkeypatch.setattr(broker._presences, "tend", tend)
         async with asyncio.timeout(SLOW):
             await busy.wait()
-            with redis.client as client:
-                heard = client.zscore(broker._names.nodes(), broker.node)
-                # Until it beats again.
-                while client.zscore(broker._names.nodes(), broker.node) == heard:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+        with redis.client as client:
+            heard = client.zscore(broker._names.nodes(), broker.node)
+            await until(lambda: client.zscore(broker._names.nodes(), broker.node) != heard, SLOW)
 
 
 async def test_a_process_that_came_back_before_it_was_cleared_up_after_keeps_what_it_has(

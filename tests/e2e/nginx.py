@@ -9,14 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from .server import ROOT, Server
+from ..waiting import until_true
+from .server import ROOT, Served, Server
 
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"
 BOUND = 10.0
@@ -34,7 +34,7 @@ def nginx_path() -> str:
     return found
 
 
-class Nginx:
+class Nginx(Served):
     """A process of it, in front of the apps on *ports*.
 
     Args:
@@ -72,14 +72,6 @@ class Nginx:
             )
         self._wait_until_it_listens()
 
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
-
-    @property
-    def ws_url(self) -> str:
-        return f"ws{self.url.removeprefix('http')}/ws"
-
     def logs(self) -> str:
         """Return all that it has written, in whatever file."""
         files = [path for path in self.folder.iterdir() if path.is_file()]
@@ -87,12 +79,13 @@ class Nginx:
 
     def wait_for_log(self, *texts: str) -> str:
         """Return the first line of the access log that holds all of *texts*."""
-        deadline = time.monotonic() + BOUND
-        while time.monotonic() < deadline:
-            for line in (self.folder / "access.log").read_text().splitlines():
-                if all(text in line for text in texts):
-                    return line
-            time.sleep(0.02)
+
+        def line() -> str | None:
+            lines = (self.folder / "access.log").read_text().splitlines()
+            return next((each for each in lines if all(text in each for text in texts)), None)
+
+        with suppress(TimeoutError):
+            return str(until_true(line, BOUND))
         raise AssertionError(f"nothing of {texts} in the log:\n{self.logs()}")
 
     def reload(self) -> None:
@@ -101,10 +94,11 @@ class Nginx:
         old = len(re.findall("start worker process ", log.read_text())) - self._leaving
         self.process.send_signal(signal.SIGHUP)
         self._leaving += old
-        deadline = time.monotonic() + BOUND
-        while log.read_text().count("gracefully shutting down") < self._leaving:
-            assert time.monotonic() < deadline, self.logs()
-            time.sleep(0.02)
+
+        def all_leave() -> bool:
+            return log.read_text().count("gracefully shutting down") >= self._leaving
+
+        until_true(all_leave, BOUND)
 
     def take_out(self, app: Server) -> None:
         """Send no more to *app*."""
@@ -123,11 +117,15 @@ class Nginx:
             self.process.wait()
 
     def _wait_until_it_listens(self) -> None:
-        deadline = time.monotonic() + BOUND
-        while time.monotonic() < deadline and self.process.poll() is None:
+        def listens() -> bool:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+            return self.process.poll() is not None
+
+        with suppress(TimeoutError):
+            until_true(listens, BOUND)
+            if self.process.poll() is None:
                 return
-            time.sleep(0.02)
         self.stop()
         raise RuntimeError(f"nginx did not start:\n{self.logs()}")
 

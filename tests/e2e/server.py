@@ -19,7 +19,22 @@ RUNNING = re.compile(r"(?:[Rr]unning on|Listening at:) (https?)://127\.0\.0\.1:(
 HYPERCORN = ("hypercorn", "--bind", "127.0.0.1:0")
 
 
-class Server:
+class Served:
+    """What listens on the loopback address."""
+
+    scheme: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws{self.url.removeprefix('http')}/ws"
+
+
+class Server(Served):
     """A process of a server, Hypercorn or another, that serves one of the apps of these tests.
 
     *options* are the server's; *settings* are QUART_REALTIME_… without the prefix.
@@ -64,14 +79,6 @@ class Server:
         if not self.port:
             self.stop()
             raise RuntimeError("the server did not start:\n" + "".join(self.log))
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
-
-    @property
-    def ws_url(self) -> str:
-        return f"ws{self.url.removeprefix('http')}/ws"
 
     @property
     def worker(self) -> int:

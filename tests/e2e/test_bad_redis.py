@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 from urllib.error import HTTPError
 
@@ -14,6 +15,7 @@ from quart_realtime.client import Client, Disconnect, Room
 
 from ..proxy import proxying
 from ..valkey import Valkey, cluster, cluster_url, replica_of, sentinels, valkey
+from ..waiting import until
 from .conftest import APP, make_token
 from .nodes import BOUND, call, client, nodes, publish
 from .server import Server, serving
@@ -23,26 +25,28 @@ SLOW = 20.0
 """How many seconds it may take to get over a fault."""
 
 
-async def is_up(server: Server, up: bool = True, **counts: int) -> dict[str, Any]:
+async def is_up(server: Server, **counts: int) -> dict[str, Any]:
     """Wait until *server*'s health says so; returns its broker's."""
-    async with asyncio.timeout(SLOW):
-        while True:
-            broker: dict[str, Any] = (await call(server, "GET", "/health"))["broker"]
-            if broker["up"] == up and all(broker[name] >= counts[name] for name in counts):
-                return broker
-            await asyncio.sleep(0.05)  # It is asked, as a health check asks.
+
+    async def broker() -> dict[str, Any] | None:
+        said: dict[str, Any] = (await call(server, "GET", "/health"))["broker"]
+        return said if said["up"] and all(said[name] >= counts[name] for name in counts) else None
+
+    found: dict[str, Any] = await until(broker, SLOW)
+    return found
 
 
-async def again_and_again(work: Callable[[], Awaitable[Any]]) -> None:
+async def again_and_again(work: Callable[[], Awaitable[Any]], within: float = SLOW) -> None:
     """Do *work* until it succeeds."""
-    async with asyncio.timeout(SLOW):
-        while True:
-            try:
-                await work()
-            except HTTPError:
-                await asyncio.sleep(0.1)  # So that a server is not asked as fast as can be.
-            else:
-                return
+
+    async def done() -> bool:
+        try:
+            await work()
+        except HTTPError:
+            return False
+        return True
+
+    await until(done, within)
 
 
 class Story:
@@ -210,26 +214,27 @@ async def _survives_the_death_of(leader: Valkey, url: str, within: float) -> Non
             with leader.client as asking:
                 asking.wait(1, 1000)  # The replica has all that was heard so far.
             leader.kill()
-            async with asyncio.timeout(within):
-                number = 5
-                while True:
-                    try:
-                        await publish(one, "failing", number, number + 1)
-                    except HTTPError:
-                        number += 1
-                        await asyncio.sleep(0.1)
-                    else:
-                        break
+            numbers = count(5)
+            number = 0
+
+            async def try_the_next() -> None:
+                nonlocal number
+                number = next(numbers)
+                await publish(one, "failing", number, number + 1)
+
+            await again_and_again(try_the_next, within)
             for server in (one, other):
                 await is_up(server)
             # Who was told that the place is lost may not be back yet.
-            for late in range(1000, 1100):
-                await again_and_again(lambda late=late: publish(other, "failing", late, late + 1))
-                if all(story.events[-1] >= 1000 for story in stories):
-                    break
-                await asyncio.sleep(0.1)
+            later = count(1000)
+
+            async def all_hear() -> bool:
+                late = next(later)
+                await publish(other, "failing", late, late + 1)
+                return all(story.events[-1] >= 1000 for story in stories)
+
+            await until(all_hear, SLOW)
             for story in stories:
-                await story.until(lambda story: story.events[-1] >= 1000)
                 assert story.events[:5] == [0, 1, 2, 3, 4]
                 assert story.events == sorted(set(story.events))
                 # What was accepted is there, or it was told that it may not be.

@@ -138,7 +138,7 @@ def test_a_room_s_function_of_the_data_is_asked(served: tuple[Valkey, Server]) -
         return "numbers:asked"
 
     async def later(data: Any) -> str:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # It waits, if only for a turn.
         return "numbers:asked"
 
     realtime = Realtime()

@@ -15,6 +15,7 @@ from quart_realtime.client import Client, Disconnect, Room
 
 from ..proxy import proxying
 from ..valkey import valkey
+from ..waiting import until
 from .conftest import APP, make_token
 from .nodes import BOUND, SOON, call, client, nodes, publish
 from .server import HYPERCORN, Server, serving
@@ -32,13 +33,6 @@ async def take(room: Room, count: int) -> list[Any]:
     """Return the data of the next *count* events of *room*."""
     async with asyncio.timeout(BOUND):
         return [(await anext(room)).data for _ in range(count)]
-
-
-async def until(true: Any) -> None:
-    """Wait until *true* returns so, asked again and again."""
-    async with asyncio.timeout(BOUND):
-        while not await true():  # noqa: ASYNC110 - what a client is in isn't told as it changes
-            await asyncio.sleep(0.05)
 
 
 async def test_what_rest_writes_on_one_is_heard_on_the_other(pair: list[Server]) -> None:
@@ -125,19 +119,13 @@ async def test_the_app_joins_and_leaves_rooms_for_a_user_on_every_node(
         heard: asyncio.Queue[Any] = asyncio.Queue()
         joe.on("number", heard.put_nowait)
 
-        async def is_in() -> bool:
-            return "numbers:given" in joe.rooms
-
-        async def is_out() -> bool:
-            return "numbers:given" not in joe.rooms
-
         await call(pair[0], "POST", "/users/joe/rooms/numbers:given")
-        await until(is_in)
+        await until(lambda: "numbers:given" in joe.rooms)
         await publish(pair[0], "given", 5, 6)
         async with asyncio.timeout(BOUND):
             assert await heard.get() == 5
         await call(pair[0], "DELETE", "/users/joe/rooms/numbers:given")
-        await until(is_out)
+        await until(lambda: "numbers:given" not in joe.rooms)
 
 
 async def test_presence_is_of_all_nodes(pair: list[Server]) -> None:
