@@ -70,9 +70,10 @@ class Onces:
             kept = await self._ask(key, run)
         except BrokerUnavailable:
             kept = None
-        except BaseException:
-            # It may count as running there, though nobody runs it.
-            self._dropped[run.owner] = key
+        except BaseException as error:
+            if not isinstance(error, Conflict):
+                # It may count as running there, though nobody runs it.
+                self._dropped[run.owner] = key
             await self._local.abandon(key)
             raise
         if kept is not None:
@@ -133,7 +134,8 @@ class Onces:
             if run is not None:
                 await self._servers.run(ABANDON, (self._names.once(key),), run.owner)
         except BrokerUnavailable:
-            return  # Its lease ends by itself.
+            if run is not None:
+                self._dropped[run.owner] = key
         finally:
             await self._local.abandon(key)
 

@@ -105,12 +105,11 @@ class Presences:
                 await self._servers.command("PEXPIRE", rooms, LIFE)
             self._announced.add(room)
 
-    def _strike(self, room: str, connection_id: str) -> bool:
+    def _strike(self, room: str, connection_id: str) -> None:
         here = self._here.get(room, {})
-        known = here.pop(connection_id, None) is not None
+        here.pop(connection_id, None)
         if not here:
             self._here.pop(room, None)
-        return known
 
     async def exit(self, room: str, user_id: str, connection_id: str) -> int | None:
         """Strike it off, as a broker does; what can't be told to Redis now is told later."""

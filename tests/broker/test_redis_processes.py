@@ -126,6 +126,18 @@ async def test_while_redis_is_away_a_request_runs_once_here_and_is_known_there_a
         assert await other.begin("key", "what", 60) == b"answer"
 
 
+async def test_a_request_that_is_abandoned_while_redis_is_away_can_be_begun_when_it_returns(
+    redis: Valkey,
+) -> None:
+    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
+        assert await one.begin("key", "what", 60) is None
+        redis.pause()
+        await one.abandon("key")
+        redis.go_on()
+        async with asyncio.timeout(SLOW):
+            assert await other.begin("key", "what", 60) is None
+
+
 async def test_what_ran_on_a_process_that_died_runs_again_when_its_lease_is_over(
     redis: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
