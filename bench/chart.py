@@ -56,8 +56,10 @@ def _panel(axis: Any, scenario: Scenario, outcomes: dict[str, Outcome]) -> None:
             va="center",
             fontsize=8,
         )
-    axis.margins(x=0.15)
-    axis.set_title(scenario.title, fontsize=10, loc="left")
+    axis.margins(x=0.2)
+    axis.locator_params(axis="x", nbins=5)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
+    axis.set_title(scenario.title, fontsize=10, loc="left", x=-0.25)
     better = "less" if scenario.less else "more"
     axis.set_xlabel(f"{column.title}; {better} is better", fontsize=8)
     axis.tick_params(labelsize=8)

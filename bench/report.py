@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from .goals import GOALS
@@ -70,10 +71,17 @@ def _goals(results: Results) -> str:
 
 
 def _range(values: Spread, digits: int) -> str:
-    middle = f"{values.median:.{digits}f}"
+    middle = _number(values.median, digits)
     if values.least == values.most:
         return middle
-    return f"{middle} ({values.least:.{digits}f} to {values.most:.{digits}f})"
+    return f"{middle} ({_number(values.least, digits)} to {_number(values.most, digits)})"
+
+
+def _number(value: float, digits: int) -> str:
+    """Return *value* with that many decimals, or with as many as a small one needs to be seen."""
+    if value:
+        digits = max(digits, -math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}"
 
 
 def _machine(stored: Stored) -> str:
