@@ -17,6 +17,7 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from .errors import BrokerUnavailable, Conflict
+from .limits import Rates, Windows
 from .models import dump
 from .protocol import PRESENCE_JOIN, PRESENCE_LEAVE, Event, HistoryPolicy, Position
 
@@ -119,7 +120,7 @@ class Broker(ABC):
     - What :func:`comings` tells of a room agrees with what :meth:`present` returns, in order.
     - Of the requests that begin under one key, one runs; the others get its answer.
 
-    Every method may raise :class:`~quart_realtime.errors.BrokerUnavailable`.
+    Every method but :meth:`count` may raise :class:`~quart_realtime.errors.BrokerUnavailable`.
     """
 
     @abstractmethod
@@ -213,6 +214,16 @@ class Broker(ABC):
     async def abandon(self, key: str) -> None:
         """Forget *key*: its request did not run to an answer, and may be tried again."""
 
+    @abstractmethod
+    async def count(self, key: str, rates: Rates) -> float:
+        """Count one hit under *key*, on all processes; within this one while they can't be asked.
+
+        Returns:
+            0.0, or for how many seconds it would be more than *rates* allow; it isn't counted
+            then.
+
+        """
+
     @property
     def health(self) -> BrokerHealth:
         """How it is."""
@@ -288,6 +299,7 @@ class MemoryBroker(Broker):
         self._present: dict[str, dict[str, list[str]]] = {}
         self._once: dict[str, _Answer] = {}
         self._sent: dict[tuple[str, str], tuple[float, Event]] = {}
+        self._windows = Windows()
         self._next_sweep = 0.0
 
     async def start(self, listener: Listener) -> None:
@@ -438,3 +450,7 @@ class MemoryBroker(Broker):
         once = self._once.pop(key, None)
         if once is not None and not once.answer.done():
             once.answer.set_result(None)
+
+    async def count(self, key: str, rates: Rates) -> float:
+        """Count one hit under *key*."""
+        return self._windows.count(key, rates)

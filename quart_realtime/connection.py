@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable
 from contextvars import Context
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from . import frames, protocol
@@ -22,16 +22,16 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .frames import Answer, Frame
+from .frames import Frame
 from .greeting import Greeting
 from .handshake import Handshake
 from .heartbeat import Heartbeat
-from .hub import Entry, Hub, rooms_of_login
+from .hub import Entry, rooms_of_login
 from .inbox import Inbox, Refusal
 from .jobs import Jobs
-from .limits import RateLimiter
 from .models import dump
 from .protocol import (
+    Asked,
     Auth,
     CloseCode,
     Message,
@@ -42,46 +42,14 @@ from .protocol import (
     Subscribe,
     Unsubscribe,
 )
-from .settings import Settings
-from .subscriptions import RoomRules, Subscriptions
+from .services import Services
+from .subscriptions import Subscriptions
 from .transport import PATIENCE, Incoming, Signal, Transport
-from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
 HALF_DEAD_PATIENCE = 0.5
 """For how many seconds a client that has missed its heartbeat may take to hear of it."""
-
-
-class Services(RoomRules, Protocol):
-    """What a connection needs of the app it belongs to."""
-
-    settings: Settings
-    hub: Hub
-    limiter: RateLimiter
-    wheel: TimerWheel
-    draining: bool
-
-    async def authenticate(self, token: str) -> Identity:
-        """Return whose *token* it is, or raise TokenRefused."""
-
-    async def answer(self, connection: Connection, request: Request) -> Answer:
-        """Have *request* answered; whatever goes wrong is an answer too."""
-
-    async def greet(self, connection: Connection) -> None:
-        """Run the ``on_connect`` hooks; a RealtimeError of theirs turns the connection away."""
-
-    async def farewell(self, connection: Connection, code: int) -> None:
-        """Run the ``on_disconnect`` hooks."""
-
-    def token_may_be_revoked(self) -> bool:
-        """Whether tokens that were good are to be looked at again."""
-
-    def gone(self, connection: Connection) -> None:
-        """Let go of *connection*, which has ended."""
-
-    def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
-        """Run *work* in a task that the app owns, so that it outlives the connection."""
 
 
 class Connection:
@@ -151,6 +119,11 @@ class Connection:
     def user_id(self) -> str | None:
         """Who is logged in, None before login."""
         return None if self.identity is None else self.identity.user_id
+
+    @property
+    def who(self) -> str:
+        """Who is counted: the user, or before login the address, so that no new start is one."""
+        return f"\0{self.remote_addr}" if self.identity is None else self.identity.user_id
 
     @property
     def claims(self) -> dict[str, Any]:
@@ -341,24 +314,33 @@ class Connection:
             case Auth() if self._phase is State.CONNECTING:
                 # Awaited before what the client sends next, which finds it logged in.
                 return self._log_in(message.token, message.id)
-            case Auth():
-                self._offer(message.id, lambda: self._refresh(message))
-            case Subscribe():
-                self._offer(message.id, lambda: self._subscribe(message))
-            case Unsubscribe():
-                self._offer(message.id, lambda: self._unsubscribe(message))
-            case Request():
-                self._offer(message.id, lambda: self._request(message))
+            case _:
+                self._offer(message)
         return None
 
-    def _offer(self, frame_id: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Have *work* answer *frame_id*, in its turn."""
+    def _offer(self, message: Asked) -> None:
+        """Have *message* answered, in its turn."""
         try:
-            self._jobs.offer(frame_id, work)
+            self._jobs.offer(message.id, partial(self._work_on, message))
         except RateLimited as error:
-            self._refuse(self._inbox.limited(frame_id, error))
+            self._refuse(self._inbox.limited(message.id, error))
         except (Conflict, Unavailable) as error:
-            self._send_error(frame_id, error)
+            self._send_error(message.id, error)
+
+    async def _work_on(self, message: Asked) -> None:
+        try:
+            await self._services.count(self)
+            match message:
+                case Auth():
+                    await self._refresh(message)
+                case Subscribe():
+                    await self._subscribe(message)
+                case Unsubscribe():
+                    await self._unsubscribe(message)
+                case Request():
+                    await self._request(message)
+        except RateLimited as error:
+            self._refuse(self._inbox.limited(message.id, error))
 
     async def _request(self, request: Request) -> None:
         answer = await self._services.answer(self, request)

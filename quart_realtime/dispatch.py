@@ -19,12 +19,13 @@ from .deadline import within
 from .errors import (
     InternalError,
     NotFound,
+    RateLimited,
     RealtimeError,
     RequestTimeout,
     Unauthorized,
 )
 from .frames import Answer
-from .limits import RateLimiter
+from .limits import UserLimiter
 from .models import dump
 from .native import NativeHandler, encoded
 from .protocol import Request
@@ -50,7 +51,7 @@ class Dispatcher:
         settings: The app's limits.
         broker: What runs requests with a key only once.
         authenticator: Checks tokens, and hands them on to routes.
-        limiter: Counts requests to handlers with a rate of their own.
+        limiter: Counts what each user asks of handlers with a rate of their own.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Dispatcher:
         settings: Settings,
         broker: Broker,
         authenticator: JWTAuthenticator,
-        limiter: RateLimiter,
+        limiter: UserLimiter,
     ) -> None:
         self._app = app
         self._resolved = resolved
@@ -73,19 +74,27 @@ class Dispatcher:
         self._natives = natives
 
     async def answer(self, connection: Connection, request: Request) -> Answer:
-        """Have *request* answered; whatever goes wrong is an answer too."""
+        """Have *request* answered; whatever else goes wrong is an answer too.
+
+        Raises:
+            RateLimited: it isn't run, its user having asked for too much.
+        """
         try:
             resolved = self._find(connection, request)
+            rate = resolved.handler.rate_limit
+            if rate is not None:
+                await self._limiter.check_handler(resolved.handler.name, rate, connection.who)
             if request.key is None:
                 return await self._answer(connection, resolved, request)
             return await self._answer_once(connection, resolved, request)
+        except RateLimited:
+            raise
         except RealtimeError as error:
             return Answer.of_error(error)
 
     def _find(self, connection: Connection, request: Request) -> Resolved:
         resolved = self._resolved.get((request.resource, request.action))
-        identity = connection.identity
-        if identity is None and (resolved is None or resolved.handler.login):
+        if connection.identity is None and (resolved is None or resolved.handler.login):
             # Before login all names look alike, so that they can't be probed for.
             raise Unauthorized
         if resolved is None:
@@ -94,11 +103,6 @@ class Dispatcher:
                 resource=request.resource,
                 action=request.action,
             )
-        rate = resolved.handler.rate_limit
-        if rate is not None:
-            # Before login by address: a new connection is no new start.
-            who = identity.user_id if identity is not None else f"\0{connection.remote_addr}"
-            self._limiter.check_handler(resolved.handler.name, rate, who)
         return resolved
 
     async def _answer_once(

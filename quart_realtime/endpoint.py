@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from pathlib import Path
 from typing import Any, cast
 
 from quart import Blueprint, Quart, Response, abort, send_from_directory, websocket
 from quart.wrappers import Websocket
 from quart_schema import hide
+from werkzeug.exceptions import TooManyRequests
 
-from .errors import SetupError
+from .errors import RateLimited, SetupError
 from .handshake import Handshake, origin_is_allowed
+from .proxies import see_through
 from .runtime import Runtime
 from .settings import BLUEPRINT
 
@@ -46,8 +49,18 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     blueprint = Blueprint(BLUEPRINT, __name__)
 
     async def connect() -> None:
-        """Refuse a foreign page, and leave the rest to the connection."""
+        """Refuse who comes too often and foreign pages, and leave the rest to the connection."""
         opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
+        try:
+            runtime.handshake_limiter.check(opened.remote_addr or "")
+        except RateLimited as error:
+            logger.warning(
+                "refused a websocket from %s: too many handshakes (QUART_REALTIME_HANDSHAKE_"
+                "RATE_LIMIT); if that is a proxy of yours, name it in "
+                "QUART_REALTIME_TRUSTED_PROXIES",
+                opened.remote_addr,
+            )
+            raise TooManyRequests(retry_after=math.ceil(error.retry_after)) from None
         if not origin_is_allowed(opened, runtime.settings.allowed_origins):
             logger.warning(
                 "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "
@@ -121,9 +134,13 @@ def handing_over(base: type[Any]) -> type[Any]:
             self.scope["scheme"] = _SOCKET_SCHEMES.get(self.scope["scheme"], self.scope["scheme"])
             answer = _Answer(send)
             websocket = self._create_websocket_from_scope(answer.send)
-            if websocket.path == runtime_of(self.app).settings.url:
-                return self._serve_realtime(websocket, answer, receive, send)
-            return super().__call__(receive, send)
+            runtime = runtime_of(self.app)
+            if websocket.path != runtime.settings.url:
+                return super().__call__(receive, send)
+            if runtime.proxies:
+                see_through(self.scope, runtime.proxies)
+                websocket = self._create_websocket_from_scope(answer.send)
+            return self._serve_realtime(websocket, answer, receive, send)
 
         async def _serve_realtime(
             self, websocket: Any, answer: _Answer, receive: Any, send: Any

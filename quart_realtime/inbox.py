@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .errors import RateLimited, RealtimeError, Unauthorized
-from .limits import RateLimiter
+from .limits import MessageLimiter
 from .protocol import TRANSITIONS, CloseCode, MalformedFrame, Message, State, decode
 from .transport import Incoming, Signal
 
@@ -46,7 +46,7 @@ class Inbox:
 
     __slots__ = ("_connection_id", "_limiter", "_malformed", "_max_size")
 
-    def __init__(self, connection_id: str, limiter: RateLimiter, max_size: int) -> None:
+    def __init__(self, connection_id: str, limiter: MessageLimiter, max_size: int) -> None:
         self._connection_id = connection_id
         self._limiter = limiter
         self._max_size = max_size
@@ -65,7 +65,7 @@ class Inbox:
             reason = f"at most {self._max_size} bytes a message"
             raise Refusal(code=CloseCode.MESSAGE_TOO_BIG, reason=reason)
         try:
-            self._limiter.check_message(self._connection_id)
+            self._limiter.check(self._connection_id)
         except RateLimited as error:
             raise self.limited(_id_of(incoming), error) from None
         if incoming is Signal.CONTROL:

@@ -1,4 +1,4 @@
-"""How much one client may ask: rates by the ``limits`` library, and requests at once."""
+"""How much may be asked: rates by the ``limits`` library, and requests at once."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from limits import RateLimitItem, parse, parse_many
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from .errors import RateLimited
+from .proxies import site_of
 
-STRIKES = parse("100/10 seconds")
+Rates: TypeAlias = tuple[RateLimitItem, ...]
+"""So much in so long a time, and so much in another; all of them hold."""
+
+STRIKES: Rates = (parse("100/10 seconds"),)
 """So many messages may be refused in so long a time before the connection is closed."""
 
 
-class _Windows(Storage, MovingWindowSupport):
+def parse_rates(text: str | None) -> Rates:
+    """Read rates in the notation of the ``limits`` library; None is no limit."""
+    return () if text is None else tuple(parse_many(text))
+
+
+class _Storage(Storage, MovingWindowSupport):
     """Moving windows in memory, by the monotonic clock: setting the clock locks nobody out."""
 
     SWEEP_EVERY = 60.0
@@ -88,58 +98,128 @@ class _Windows(Storage, MovingWindowSupport):
         raise NotImplementedError
 
 
-class RateLimiter:
-    """Counts what each connection and each user does, within this process.
+class Windows:
+    """Counts what happens, in moving windows, within this process."""
+
+    def __init__(self) -> None:
+        self._limiter = MovingWindowRateLimiter(_Storage())
+
+    def count(self, key: str, rates: Rates) -> float:
+        """Count one hit under *key*.
+
+        Returns:
+            0.0, or for how many seconds it would be one too many; it isn't counted then.
+
+        """
+        for rate in rates:
+            if not self._limiter.hit(rate, key):
+                reset = self._limiter.get_window_stats(rate, key).reset_time
+                return max(reset - time.monotonic(), 0.001)
+        return 0.0
+
+    def forget(self, key: str, rates: Rates) -> None:
+        """Drop what is counted under *key*."""
+        for rate in rates:
+            self._limiter.clear(rate, key)
+
+
+class MessageLimiter:
+    """Counts what each connection sends.
 
     Args:
         rate: What one connection may send, None for no limit.
     """
 
     def __init__(self, rate: str | None) -> None:
-        self._rates = _parse(rate)
-        self._limiter = MovingWindowRateLimiter(_Windows())
-        self._handler_rates: dict[str, list[RateLimitItem]] = {}
+        self._rates = parse_rates(rate)
+        self._windows = Windows()
 
-    def check_message(self, connection_id: str) -> None:
+    def check(self, connection_id: str) -> None:
         """Count one message of a connection.
 
         Raises:
             RateLimited: it is one too many.
         """
-        self._check(self._rates, connection_id)
+        _refuse_after(self._windows.count(connection_id, self._rates))
 
-    def check_handler(self, name: str, rate: str, who: str) -> None:
+    def strike(self, connection_id: str) -> bool:
+        """Count a refused message; False when there have been too many."""
+        return not self._windows.count(f"strikes\0{connection_id}", STRIKES)
+
+    def forget(self, connection_id: str) -> None:
+        """Drop what is counted for a connection that has ended."""
+        self._windows.forget(connection_id, self._rates)
+        self._windows.forget(f"strikes\0{connection_id}", STRIKES)
+
+
+class HandshakeLimiter:
+    """Counts the handshakes of each address.
+
+    Args:
+        rate: How many one address may make, None for no limit.
+    """
+
+    def __init__(self, rate: str | None) -> None:
+        self._rates = parse_rates(rate)
+        self._windows = Windows()
+
+    def check(self, address: str) -> None:
+        """Count one handshake from *address*.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        site = site_of(address)
+        if site is not None:
+            _refuse_after(self._windows.count(site, self._rates))
+
+
+class Counts(Protocol):
+    """Counts on behalf of all processes."""
+
+    async def count(self, key: str, rates: Rates) -> float:
+        """Count one hit under *key*, as :meth:`Windows.count` does."""
+
+
+class UserLimiter:
+    """Counts what each user asks for, over all connections and processes.
+
+    Args:
+        counts: What counts.
+        rate: What one user may ask for, None for no limit.
+    """
+
+    def __init__(self, counts: Counts, rate: str | None) -> None:
+        self._counts = counts
+        self._rates = parse_rates(rate)
+        self._of_handlers: dict[str, Rates] = {}
+
+    async def check(self, who: str) -> None:
+        """Count whatever *who* asks for.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        if self._rates:
+            _refuse_after(await self._counts.count(f"user\0{who}", self._rates))
+
+    async def check_handler(self, name: str, rate: str, who: str) -> None:
         """Count one request of *who* to the handler *name*, which allows *rate*.
 
         Raises:
             RateLimited: it is one too many.
         """
-        rates = self._handler_rates.get(name)
+        rates = self._of_handlers.get(name)
         if rates is None:
-            rates = self._handler_rates[name] = _parse(rate)
+            rates = self._of_handlers[name] = parse_rates(rate)
         # No name of a handler has a NUL in it, so no two pairs make the same key.
-        self._check(rates, f"{name}\0{who}")
-
-    def _check(self, rates: list[RateLimitItem], key: str) -> None:
-        for rate in rates:
-            if not self._limiter.hit(rate, key):
-                reset = self._limiter.get_window_stats(rate, key).reset_time
-                wait = max(reset - time.monotonic(), 0.001)
-                raise RateLimited(math.ceil(wait * 1000) / 1000)
-
-    def strike(self, connection_id: str) -> bool:
-        """Count a refused message; False when there have been too many."""
-        return self._limiter.hit(STRIKES, f"strikes\0{connection_id}")
-
-    def forget(self, connection_id: str) -> None:
-        """Drop what is counted for a connection that has ended."""
-        for rate in self._rates:
-            self._limiter.clear(rate, connection_id)
-        self._limiter.clear(STRIKES, f"strikes\0{connection_id}")
+        _refuse_after(await self._counts.count(f"handler\0{name}\0{who}", rates))
 
 
-def _parse(rate: str | None) -> list[RateLimitItem]:
-    return [] if rate is None else parse_many(rate)
+def _refuse_after(seconds: float) -> None:
+    """Raise RateLimited where that is to be waited for."""
+    if seconds:
+        raise RateLimited(math.ceil(seconds * 1000) / 1000)
 
 
 class Slots:

@@ -172,7 +172,9 @@ class Pong:
     id: str | None = None
 
 
-Message: TypeAlias = Request | Subscribe | Unsubscribe | Auth | Ping | Pong
+Asked: TypeAlias = Request | Subscribe | Unsubscribe | Auth
+"""What is answered."""
+Message: TypeAlias = Asked | Ping | Pong
 
 
 class State(Enum):

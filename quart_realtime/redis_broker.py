@@ -24,12 +24,23 @@ from .broker import (
 )
 from .broker_url import BrokerUrl
 from .errors import BrokerUnavailable, SetupError
+from .limits import Rates
 from .models import dump
 from .protocol import Event, HistoryPolicy, Position
 from .redis_once import Onces
 from .redis_presence import DEAD_AFTER, LIFE, Presences
 from .redis_rooms import Rooms
-from .redis_scripts import BEAT, FORMAT, PUBLISH, Names, encode_body, how_to_send, placed
+from .redis_scripts import (
+    BEAT,
+    COUNT,
+    FORMAT,
+    PUBLISH,
+    Names,
+    encode_body,
+    how_to_send,
+    placed,
+    spans,
+)
 from .redis_servers import connect
 
 logger = logging.getLogger("quart_realtime")
@@ -107,7 +118,8 @@ class RedisBroker(Broker):
         self._servers = connect(self._url)
         self._rooms = Rooms(self._servers, self._names, _Sorting(listener, self._ignore), node)
         self._presences = Presences(self._servers, self._names, node)
-        self._onces = Onces(self._servers, self._names, MemoryBroker())
+        self._local = MemoryBroker()
+        self._onces = Onces(self._servers, self._names, self._local)
         self._hearing_commands = asyncio.Lock()
         try:
             await self._greet(node)
@@ -269,6 +281,14 @@ class RedisBroker(Broker):
     async def abandon(self, key: str) -> None:
         """Forget *key*, and let one of those that wait for its answer run instead."""
         await self._onces.abandon(key)
+
+    async def count(self, key: str, rates: Rates) -> float:
+        """Count one hit under *key*, on all processes; here alone while Redis is away."""
+        try:
+            wait = await self._servers.run(COUNT, (self._names.counted(key),), *spans(rates))
+        except BrokerUnavailable:
+            return await self._local.count(key, rates)
+        return int(wait) / 1_000_000
 
     @property
     def health(self) -> BrokerHealth:

@@ -14,6 +14,7 @@ from uuid import uuid4
 import msgspec
 from attrs import evolve, frozen
 
+from .limits import Rates
 from .protocol import MAX_OFFSET, Event, HistoryPolicy
 
 FORMAT = 1
@@ -84,6 +85,10 @@ class Names:
     def once(self, key: str) -> str:
         """The request that runs once under *key*."""
         return f"{self.prefix}:once:{_digest(key)}"
+
+    def counted(self, key: str) -> str:
+        """When what is counted under *key* has happened."""
+        return f"{self.prefix}:counted:{_digest(key)}"
 
     def probe(self, node: str, salt: int) -> str:
         """The channel on which *node* hears itself; *salt* moves it to another slot."""
@@ -386,6 +391,31 @@ if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] and
 end
 """)
 """Tell that a request still runs."""
+
+
+# The moments of the hits that may still count, the newest first; so the one that is as many places
+# back as a rate allows says whether there is room for another. Moments to come are no reason to
+# wait: the clock was set back.
+COUNT = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local most, longest = 0, 0
+for i = 1, #ARGV, 2 do
+    local amount, span = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    local hit = tonumber(redis.call('LINDEX', KEYS[1], amount - 1) or nil)
+    if hit and hit <= now and hit + span > now then return hit + span - now end
+    most, longest = math.max(most, amount), math.max(longest, span)
+end
+redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
+redis.call('LTRIM', KEYS[1], 0, most - 1)
+redis.call('PEXPIRE', KEYS[1], math.ceil(longest / 1000))
+return 0
+""")
+
+
+def spans(rates: Rates) -> tuple[int, ...]:
+    """Return what COUNT takes: of each rate how many, and in how many microseconds."""
+    return tuple(part for rate in rates for part in (rate.amount, rate.get_expiry() * 1_000_000))
 
 
 class _Body(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

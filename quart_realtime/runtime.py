@@ -21,7 +21,7 @@ from .errors import RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
-from .limits import RateLimiter
+from .limits import HandshakeLimiter, MessageLimiter, UserLimiter
 from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
@@ -70,13 +70,16 @@ class Runtime:
         self.registry = registry
         self.settings = settings
         self.authenticator = JWTAuthenticator(app)
-        self.limiter = RateLimiter(settings.rate_limit)
+        self.proxies = settings.proxies
+        self.handshake_limiter = HandshakeLimiter(settings.handshake_rate_limit)
+        self.limiter = MessageLimiter(settings.rate_limit)
         default = HistoryPolicy(settings.history_size, settings.history_ttl)
         self.hub = Hub(
             make_broker(settings.broker_url),
             HistoryPolicies(registry, default),
             settings.send_buffer // 4,
         )
+        self.user_limiter = UserLimiter(self.hub.broker, settings.user_rate_limit)
         self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
         self._dispatcher: Dispatcher | None = None
@@ -120,7 +123,7 @@ class Runtime:
                 self.settings,
                 self.hub.broker,
                 self.authenticator,
-                self.limiter,
+                self.user_limiter,
             )
             self._stopped = False
 
@@ -231,8 +234,12 @@ class Runtime:
         """Whether tokens that were good are to be looked at again."""
         return self.authenticator.can_be_revoked()
 
+    async def count(self, connection: Connection) -> None:
+        """Count one thing that the connection's user asks for, or raise RateLimited."""
+        await self.user_limiter.check(connection.who)
+
     async def answer(self, connection: Connection, request: Request) -> Answer:
-        """Have *request* answered; whatever goes wrong is an answer too."""
+        """Have *request* answered; whatever goes wrong is an answer too, but for a limit."""
         return await self._serving().answer(connection, request)
 
     def has_presence(self, room: str) -> bool:

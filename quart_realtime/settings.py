@@ -14,6 +14,7 @@ from limits import parse_many
 
 from .broker_url import parse_broker_url, without_secrets
 from .errors import SetupError
+from .proxies import Network, parse_network
 
 PREFIX = "QUART_REALTIME_"
 BLUEPRINT = "quart_realtime"
@@ -76,6 +77,17 @@ def _origins(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
             raise ValueError(f"{must}: {origin!r} is none")
 
 
+def _networks(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    must = 'a list of addresses and networks such as ["127.0.0.1", "10.0.0.0/8"]'
+    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise ValueError(must)
+    for network in value:
+        try:
+            parse_network(network)
+        except ValueError as error:
+            raise ValueError(f"{must}: {error}") from None
+
+
 def _is_origin(text: str) -> bool:
     """Tell whether *text* is an origin as a browser writes it."""
     parts = split_origin(text)
@@ -119,6 +131,7 @@ class Settings:
         default="memory://", validator=_broker_url, repr=lambda url: repr(without_secrets(url))
     )
     allowed_origins: Any = field(default=None, validator=_origins)
+    trusted_proxies: Any = field(default=(), validator=_networks)
     auth_timeout: float = field(default=10.0, validator=_positive)
     idle_timeout: float = field(default=300.0, validator=_positive)
     ping_interval: float = field(default=25.0, validator=_positive)
@@ -128,6 +141,8 @@ class Settings:
     max_requests: int = field(default=16, validator=_count)
     request_timeout: float = field(default=30.0, validator=_positive)
     rate_limit: str | None = field(default="100/second", validator=_rate)
+    handshake_rate_limit: str | None = field(default="100/second", validator=_rate)
+    user_rate_limit: str | None = field(default=None, validator=_rate)
     history_size: int = field(default=100, validator=_count_or_none)
     history_ttl: float = field(default=300.0, validator=_positive)
     idempotency_ttl: float = field(default=120.0, validator=_positive)
@@ -136,6 +151,11 @@ class Settings:
     fast_lane: bool = field(default=True, validator=_flag)
     compression: bool = field(default=False, validator=_flag)
     require_room: bool = field(default=False, validator=_flag)
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose word about others counts."""
+        return tuple(map(parse_network, self.trusted_proxies))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

@@ -21,6 +21,7 @@ from .tokens import SECRET
 app = Quart(__name__)
 app.config["JWT_SECRET_KEY"] = SECRET
 app.config["QUART_REALTIME_RATE_LIMIT"] = None
+app.config["QUART_REALTIME_HANDSHAKE_RATE_LIMIT"] = None
 if os.environ.get("BENCH_LANE") == "asgi":
     app.config["QUART_REALTIME_FAST_LANE"] = False
 if url := os.environ.get("BENCH_REDIS"):

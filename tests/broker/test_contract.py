@@ -8,6 +8,7 @@ import pytest
 
 from quart_realtime.broker import PRESENCE_HISTORY, Broker, Once, Presence, Recovery, comings
 from quart_realtime.errors import Conflict
+from quart_realtime.limits import parse_rates
 from quart_realtime.protocol import MAX_OFFSET, HistoryPolicy, Position
 
 from ..unit.fakes import BOUND, Recorder, event
@@ -456,3 +457,28 @@ async def test_a_waiter_that_gives_up_disturbs_nobody(broker: Broker) -> None:
         await broker.finish("key", b"answer")
     assert quitter.cancelled()
     assert stayer.result() == b"answer"
+
+
+# Counting
+
+
+async def test_so_much_is_counted_and_then_it_says_how_long_to_wait(broker: Broker) -> None:
+    rates = parse_rates("3/minute")
+    assert [await broker.count("ann", rates) for _ in range(3)] == [0, 0, 0]
+    assert 0 < await broker.count("ann", rates) <= 60
+    assert await broker.count("bob", rates) == 0
+
+
+async def test_the_strictest_of_several_rates_holds(broker: Broker) -> None:
+    rates = parse_rates("100/second; 2/hour; 50/minute")
+    assert [await broker.count("ann", rates) for _ in range(2)] == [0, 0]
+    assert 60 < await broker.count("ann", rates) <= 3600
+
+
+async def test_what_was_refused_is_not_counted_and_room_comes_with_time(broker: Broker) -> None:
+    rates = parse_rates("2/second")
+    assert [await broker.count("ann", rates) for _ in range(2)] == [0, 0]
+    async with asyncio.timeout(BOUND):
+        while wait := await broker.count("ann", rates):
+            assert wait <= 1
+            await asyncio.sleep(wait)

@@ -9,6 +9,7 @@ import pytest
 
 from quart_realtime.broker import comings
 from quart_realtime.broker_url import parse_broker_url
+from quart_realtime.limits import parse_rates
 from quart_realtime.redis_broker import RedisBroker
 
 from ..unit.fakes import Recorder
@@ -196,3 +197,35 @@ async def test_a_process_that_came_back_before_it_was_cleared_up_after_keeps_wha
         other._presences._dead = {back.node}  # As it looked a moment ago.
         await other._presences.tend()
         assert await there(other) == {"ana": 1}
+
+
+# Counting
+
+
+async def test_what_is_counted_holds_for_all_processes(redis: Valkey) -> None:
+    rates = parse_rates("2/hour")
+    async with node(redis.url) as (one, _), node(redis.url) as (other, _):
+        assert await one.count("ann", rates) == 0
+        assert await other.count("ann", rates) == 0
+        assert await one.count("ann", rates) > 0
+        assert await other.count("ann", rates) > 0
+
+
+async def test_while_redis_is_away_a_process_counts_for_itself(redis: Valkey) -> None:
+    rates = parse_rates("2/hour")
+    async with node(redis.url) as (broker, _):
+        redis.pause()
+        assert [await broker.count("ann", rates) for _ in range(2)] == [0, 0]
+        assert await broker.count("ann", rates) > 0
+        redis.go_on()
+
+
+async def test_a_clock_that_is_set_back_in_redis_locks_nobody_out(redis: Valkey) -> None:
+    rates = parse_rates("1/hour")
+    async with node(redis.url) as (broker, _):
+        assert await broker.count("ann", rates) == 0
+        with redis.client as client:
+            (key,) = client.scan_iter("*counted*")
+            an_hour_on = int(client.lindex(key, 0)) + 3_600_000_000
+            client.lset(key, 0, an_hour_on)
+        assert await broker.count("ann", rates) == 0

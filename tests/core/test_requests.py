@@ -506,6 +506,54 @@ async def test_a_handlers_own_rate_counts_each_user_over_all_his_connections() -
         assert await luis.request("mail", "send") == "sent"
 
 
+async def test_a_user_s_rate_counts_whatever_is_asked_over_all_connections() -> None:
+    app = make_app(USER_RATE_LIMIT="4/minute")
+    realtime = Realtime(app)
+
+    @realtime.handler("mail", "send")
+    async def send() -> str:
+        return "sent"
+
+    async with (
+        realtime_client(app, user_id="ana") as one,
+        realtime_client(app, user_id="ana") as two,
+        realtime_client(app, user_id="luis") as luis,
+    ):
+        assert await one.request("mail", "send") == "sent"
+        assert await two.request("mail", "send") == "sent"
+        assert (await refused(one, "mail", "none")).code == "not_found"
+        await two.send({"type": "unsubscribe", "id": "u", "payload": {"rooms": ["a"]}})
+        await two.receive("response")
+        for asked in (
+            gate_request(1),
+            {"type": "subscribe", "id": "s", "payload": {"rooms": ["a"]}},
+        ):
+            await one.send(asked)
+            error = await one.receive("error")
+            assert error["payload"]["code"] == "rate_limited"
+            assert 0 < error["payload"]["details"]["retry_after"] <= 60
+        assert await luis.request("mail", "send") == "sent"
+
+
+async def test_who_goes_on_over_a_handler_s_rate_is_sent_away() -> None:
+    app = make_app(RATE_LIMIT=None)
+    realtime = Realtime(app)
+
+    @realtime.handler("mail", "send", rate_limit="1/hour")
+    async def send() -> str:
+        return "sent"
+
+    async with realtime_client(app, user_id="ana") as client:
+        assert await client.request("mail", "send") == "sent"
+        for _ in range(100):
+            assert (await refused(client, "mail", "send")).code == "rate_limited"
+        await client.send(
+            {"type": "request", "id": "r", "resource": "mail", "payload": {"action": "send"}}
+        )
+        assert (await client.receive("error"))["payload"]["code"] == "rate_limited"
+        assert (await client.receive("closing"))["payload"]["code"] == "rate_limited"
+
+
 # Requests that run once
 
 

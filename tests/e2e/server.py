@@ -52,7 +52,8 @@ class Server(Served):
         command: Sequence[str] = HYPERCORN,
         **settings: Any,
     ) -> None:
-        settings = {"FAST_LANE": self.fast_lane, **settings}
+        # All clients of the tests have one address.
+        settings = {"FAST_LANE": self.fast_lane, "HANDSHAKE_RATE_LIMIT": None, **settings}
         self.scheme = "http"
         self.port = 0
         self.log: list[str] = []

@@ -6,16 +6,17 @@ import time
 
 import pytest
 
+from quart_realtime.broker import MemoryBroker
 from quart_realtime.errors import RateLimited
-from quart_realtime.limits import STRIKES, RateLimiter, Slots
+from quart_realtime.limits import STRIKES, MessageLimiter, Slots, UserLimiter, Windows, parse_rates
 
 
-def allowed(limiter: RateLimiter, connection: str, times: int) -> int:
+def allowed(limiter: MessageLimiter, connection: str, times: int) -> int:
     """Ask so many times, and return how often it was allowed."""
     count = 0
     for _ in range(times):
         try:
-            limiter.check_message(connection)
+            limiter.check(connection)
         except RateLimited:
             continue
         count += 1
@@ -23,62 +24,76 @@ def allowed(limiter: RateLimiter, connection: str, times: int) -> int:
 
 
 def test_a_connection_may_send_as_much_as_its_rate_and_no_more() -> None:
-    assert allowed(RateLimiter("5/hour"), "c", 8) == 5
+    assert allowed(MessageLimiter("5/hour"), "c", 8) == 5
 
 
 def test_what_is_refused_tells_how_long_to_wait() -> None:
-    limiter = RateLimiter("1/minute")
-    limiter.check_message("c")
+    limiter = MessageLimiter("1/minute")
+    limiter.check("c")
     with pytest.raises(RateLimited) as caught:
-        limiter.check_message("c")
+        limiter.check("c")
     assert 0 < caught.value.retry_after <= 60
     assert caught.value.details["retry_after"] == caught.value.retry_after
 
 
 def test_connections_are_counted_apart() -> None:
-    limiter = RateLimiter("2/hour")
+    limiter = MessageLimiter("2/hour")
     assert allowed(limiter, "a", 3) == 2
     assert allowed(limiter, "b", 3) == 2
 
 
 def test_the_strictest_of_several_rates_holds() -> None:
-    assert allowed(RateLimiter("100/second; 3/hour"), "c", 9) == 3
+    assert allowed(MessageLimiter("100/second; 3/hour"), "c", 9) == 3
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
-    assert allowed(RateLimiter(None), "c", 10_000) == 10_000
+    assert allowed(MessageLimiter(None), "c", 10_000) == 10_000
 
 
 def test_a_connection_that_has_ended_is_forgotten() -> None:
-    limiter = RateLimiter("2/hour")
+    limiter = MessageLimiter("2/hour")
     assert allowed(limiter, "c", 3) == 2
     limiter.forget("c")
     assert allowed(limiter, "c", 3) == 2
 
 
 def test_forgetting_a_stranger_does_no_harm() -> None:
-    RateLimiter("2/hour").forget("nobody")
-    RateLimiter(None).forget("nobody")
+    MessageLimiter("2/hour").forget("nobody")
+    MessageLimiter(None).forget("nobody")
 
 
-def test_a_handler_s_rate_counts_each_user_and_each_handler_apart() -> None:
-    limiter = RateLimiter(None)
-    limiter.check_handler("messages.create", "1/hour", "ann")
-    limiter.check_handler("messages.create", "1/hour", "bob")
-    limiter.check_handler("messages.delete", "1/hour", "ann")
+def user_limiter(rate: str | None = None) -> UserLimiter:
+    return UserLimiter(MemoryBroker(), rate)
+
+
+async def test_a_handler_s_rate_counts_each_user_and_each_handler_apart() -> None:
+    limiter = user_limiter()
+    await limiter.check_handler("messages.create", "1/hour", "ann")
+    await limiter.check_handler("messages.create", "1/hour", "bob")
+    await limiter.check_handler("messages.delete", "1/hour", "ann")
     with pytest.raises(RateLimited):
-        limiter.check_handler("messages.create", "1/hour", "ann")
+        await limiter.check_handler("messages.create", "1/hour", "ann")
 
 
-def test_a_slash_in_a_user_s_name_changes_nothing() -> None:
-    limiter = RateLimiter(None)
-    limiter.check_handler("a", "1/hour", "b/c")
-    limiter.check_handler("a/b", "1/hour", "c")
+async def test_a_user_may_ask_for_so_much_whatever_it_is() -> None:
+    limiter = user_limiter("2/hour")
+    await limiter.check("ann")
+    await limiter.check("ann")
+    await limiter.check("bob")
+    with pytest.raises(RateLimited) as caught:
+        await limiter.check("ann")
+    assert 0 < caught.value.retry_after <= 3600
+
+
+async def test_a_slash_in_a_user_s_name_changes_nothing() -> None:
+    limiter = user_limiter()
+    await limiter.check_handler("a", "1/hour", "b/c")
+    await limiter.check_handler("a/b", "1/hour", "c")
 
 
 def test_a_client_has_so_many_strikes_and_then_no_more() -> None:
-    limiter = RateLimiter(None)
-    assert all(limiter.strike("c") for _ in range(STRIKES.amount))
+    limiter = MessageLimiter(None)
+    assert all(limiter.strike("c") for _ in range(STRIKES[0].amount))
     assert not limiter.strike("c")
     assert limiter.strike("another")
     limiter.forget("c")
@@ -86,28 +101,28 @@ def test_a_client_has_so_many_strikes_and_then_no_more() -> None:
 
 
 def test_a_clock_that_is_set_back_throws_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    limiter = RateLimiter("5/second")
+    limiter = MessageLimiter("5/second")
     assert allowed(limiter, "c", 5) == 5
     earlier = time.time() - 3600
     monkeypatch.setattr(time, "time", lambda: earlier)
     with pytest.raises(RateLimited) as caught:
-        limiter.check_message("c")
+        limiter.check("c")
     assert caught.value.retry_after <= 1
     later = time.monotonic() + 1.1
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    limiter.check_message("c")
+    limiter.check("c")
 
 
 def test_what_is_counted_is_forgotten_when_it_no_longer_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limiter = RateLimiter(None)
+    windows, rates = Windows(), parse_rates("5/minute")
     for n in range(100):
-        limiter.check_handler("users.login", "5/minute", f"connection {n}")
+        windows.count(f"user {n}", rates)
     later = time.monotonic() + 121
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    limiter.check_handler("users.login", "5/minute", "another")
-    assert limiter._limiter.storage.reset() == 1
+    windows.count("another", rates)
+    assert windows._limiter.storage.reset() == 1
 
 
 # Slots

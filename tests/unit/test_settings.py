@@ -54,6 +54,9 @@ GOOD = [
     ("RATE_LIMIT", None),
     ("RATE_LIMIT", "10/minute"),
     ("RATE_LIMIT", "10/second; 100 per minute"),
+    ("USER_RATE_LIMIT", "10/second"),
+    ("HANDSHAKE_RATE_LIMIT", None),
+    ("TRUSTED_PROXIES", ["127.0.0.1", "10.0.0.0/8", "fd00::/8"]),
     ("HISTORY_SIZE", 0),
     ("MAX_MESSAGE_SIZE", 1),
     ("REQUIRE_ROOM", True),
@@ -83,6 +86,10 @@ WRONG = [
     *(("URL", value) for value in ("", "/", "ws", None, 7, b"/ws", "wss://host/ws")),
     *(("RATE_LIMIT", value) for value in ("", "often", "100", 100, b"1/second", "-1/second")),
     *(("REQUIRE_ROOM", value) for value in (1, 0, "yes", None)),
+    *(
+        ("TRUSTED_PROXIES", value)
+        for value in (1, "127.0.0.1", None, [1], ["localhost"], ["10.0.0.1/8"], {"10.0.0.1": True})
+    ),
     *(
         ("ALLOWED_ORIGINS", value)
         for value in (

@@ -1,0 +1,54 @@
+"""What a connection asks of the app it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+from .auth import Identity
+from .frames import Answer
+from .hub import Hub
+from .limits import MessageLimiter
+from .protocol import Request
+from .settings import Settings
+from .subscriptions import RoomRules
+from .wheel import TimerWheel
+
+
+class Services(RoomRules, Protocol):
+    """What a connection needs of the app it belongs to."""
+
+    settings: Settings
+    hub: Hub
+    limiter: MessageLimiter
+    wheel: TimerWheel
+    draining: bool
+
+    async def authenticate(self, token: str) -> Identity:
+        """Return whose *token* it is, or raise TokenRefused."""
+
+    async def count(self, connection: Any) -> None:
+        """Raise RateLimited where its user asks for too much."""
+
+    async def answer(self, connection: Any, request: Request) -> Answer:
+        """Have *request* answered; whatever else goes wrong is an answer too.
+
+        Raises:
+            RateLimited: it isn't run, its user having asked for too much.
+        """
+
+    async def greet(self, connection: Any) -> None:
+        """Run the ``on_connect`` hooks; a RealtimeError of theirs turns the connection away."""
+
+    async def farewell(self, connection: Any, code: int) -> None:
+        """Run the ``on_disconnect`` hooks."""
+
+    def token_may_be_revoked(self) -> bool:
+        """Whether tokens that were good are to be looked at again."""
+
+    def gone(self, connection: Any) -> None:
+        """Let go of *connection*, which has ended."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
+        """Run *work* in a task that the app owns, so that it outlives the connection."""
