@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from . import frames, protocol
+from .admission import Busy
 from .auth import Identity
 from .errors import (
     Conflict,
@@ -198,8 +199,8 @@ class Connection:
         """Close, so that the client comes back to whoever serves next."""
         self._come_back(CloseCode.RESTART, "the server is stopping")
 
-    def _come_back(self, code: CloseCode, reason: str) -> None:
-        wait = round(self._settings.retry_after * 1000)
+    def _come_back(self, code: CloseCode, reason: str, within: float | None = None) -> None:
+        wait = round((within or self._settings.retry_after) * 1000)
         self._close_soon(code, reason, retry_after_ms=wait)
 
     def send_away(self, reason: str) -> None:
@@ -231,8 +232,9 @@ class Connection:
             await self._services.hub.detach(self)
         finally:
             self._services.gone(self)
+        code = self._close_code or CloseCode.ABNORMAL
+        self._services.telemetry.ended(self, code, connected=self._greeted)
         if self._greeted:
-            code = self._close_code or CloseCode.ABNORMAL
             self._services.spawn(self._services.farewell(self, code), Context())
 
     def _close_after_answer(self, code: int, reason: str) -> None:
@@ -248,7 +250,7 @@ class Connection:
         self._phase = State.CLOSING
         self._close_code = code
         self._jobs.clear()
-        logger.info("closing connection %s of %r: %s %s", self.id, self.user_id, int(code), reason)
+        self._services.telemetry.closing(self, code, reason)
         self._transport.send(frames.closing_frame(code, retry_after_ms), last=True)
         self._services.spawn(self._close(code, reason))
 
@@ -301,6 +303,7 @@ class Connection:
 
     def _refuse(self, refusal: Refusal) -> None:
         if refusal.error is not None:
+            self._services.telemetry.refused(self, "message", refusal.error)
             self._send_error(refusal.frame_id, refusal.error)
         if refusal.code is not None:
             self._close_soon(refusal.code, refusal.reason)
@@ -359,23 +362,34 @@ class Connection:
     async def _log_in(self, token: str, frame_id: str | None) -> None:
         """Log in by *token*, of the handshake or of the ``auth`` message *frame_id*."""
         try:
-            identity = await self._services.authenticate(token)
-            if self._phase is State.CLOSING:
-                return
-            self._accept_token(identity)
-            await self._greet(frame_id)
+            async with self._services.admission.entering():
+                if self._phase is not State.CLOSING:
+                    await self._enter(token, frame_id)
         except TokenRefused as error:
             self._refuse_token(error, frame_id)
+        except Busy as error:
+            self._turn_away(error, frame_id)
+            self._come_back(CloseCode.TRY_LATER, str(error), error.retry_after)
         except Unavailable as error:
-            self._send_error(frame_id, error)
+            self._turn_away(error, frame_id)
             self._come_back(CloseCode.TRY_LATER, str(error))
         except RealtimeError as error:
-            self._send_error(frame_id, error)
+            self._turn_away(error, frame_id)
             self._close_soon(CloseCode.DISCONNECTED, str(error))
         except Exception:
             logger.exception("logging in on connection %s failed", self.id)
             self._send_error(frame_id, InternalError())
             self._close_soon(CloseCode.INTERNAL_ERROR, "logging in failed")
+
+    async def _enter(self, token: str, frame_id: str | None) -> None:
+        identity = await self._services.authenticate(token)
+        if self._phase is not State.CLOSING:
+            self._accept_token(identity)
+            await self._greet(frame_id)
+
+    def _turn_away(self, error: RealtimeError, frame_id: str | None) -> None:
+        self._services.telemetry.refused(self, "login", error)
+        self._send_error(frame_id, error)
 
     async def _greet(self, frame_id: str | None) -> None:
         """Take the user in, run the app's hooks, and only then tell the client."""
@@ -412,6 +426,7 @@ class Connection:
             "rooms": greeting.places,
         }
         self._answer(frames.connected_frame(payload))
+        self._services.telemetry.connected(self)
         greeting.release(self._answer)
 
     async def _refresh(self, message: Auth) -> None:
@@ -444,7 +459,7 @@ class Connection:
             logger.exception("looking at the token of connection %s again failed", self.id)
 
     def _refuse_token(self, error: TokenRefused, frame_id: str | None) -> None:
-        self._send_error(frame_id, error)
+        self._turn_away(error, frame_id)
         code = CloseCode.TOKEN_EXPIRED if error.expired else CloseCode.UNAUTHORIZED
         self._close_soon(code, str(error))
 

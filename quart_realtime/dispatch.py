@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from contextvars import Context
 from typing import Any
@@ -19,7 +20,6 @@ from .deadline import within
 from .errors import (
     InternalError,
     NotFound,
-    RateLimited,
     RealtimeError,
     RequestTimeout,
     Unauthorized,
@@ -34,6 +34,7 @@ from .results import error_of
 from .route_requests import RouteCaller
 from .routes import Resolutions, Resolved
 from .settings import Settings
+from .telemetry import Telemetry
 
 logger = logging.getLogger("quart_realtime")
 
@@ -52,6 +53,7 @@ class Dispatcher:
         broker: What runs requests with a key only once.
         authenticator: Checks tokens, and hands them on to routes.
         limiter: Counts what each user asks of handlers with a rate of their own.
+        telemetry: Is told how requests were answered.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Dispatcher:
         broker: Broker,
         authenticator: JWTAuthenticator,
         limiter: UserLimiter,
+        telemetry: Telemetry,
     ) -> None:
         self._app = app
         self._resolved = resolved
@@ -70,6 +73,7 @@ class Dispatcher:
         self._broker = broker
         self._authenticator = authenticator
         self._limiter = limiter
+        self._telemetry = telemetry
         self._routes = RouteCaller(app, authenticator)
         self._natives = natives
 
@@ -79,18 +83,35 @@ class Dispatcher:
         Raises:
             RateLimited: it isn't run, its user having asked for too much.
         """
+        began = time.perf_counter()
         try:
             resolved = self._find(connection, request)
-            rate = resolved.handler.rate_limit
-            if rate is not None:
-                await self._limiter.check_handler(resolved.handler.name, rate, connection.who)
-            if request.key is None:
-                return await self._answer(connection, resolved, request)
-            return await self._answer_once(connection, resolved, request)
-        except RateLimited:
-            raise
         except RealtimeError as error:
+            # Names that a client made up are told to nobody, and count as one.
+            self._tell(connection, None, error.code, began)
             return Answer.of_error(error)
+        rate = resolved.handler.rate_limit
+        if rate is not None:
+            await self._limiter.check_handler(resolved.handler.name, rate, connection.who)
+        try:
+            if request.key is None:
+                answer = await self._answer(connection, resolved, request)
+            else:
+                answer = await self._answer_once(connection, resolved, request)
+        except RealtimeError as error:
+            answer = Answer.of_error(error)
+        self._tell(connection, resolved, answer.error_code, began)
+        return answer
+
+    def _tell(
+        self, connection: Connection, resolved: Resolved | None, code: str | None, began: float
+    ) -> None:
+        seconds = time.perf_counter() - began
+        if resolved is None:
+            self._telemetry.answered(connection, "unknown", "unknown", code, seconds)
+        else:
+            handler = resolved.handler
+            self._telemetry.answered(connection, handler.resource, handler.action, code, seconds)
 
     def _find(self, connection: Connection, request: Request) -> Resolved:
         resolved = self._resolved.get((request.resource, request.action))

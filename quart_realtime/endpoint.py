@@ -47,6 +47,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     The connection itself is lived outside of Quart's contexts, see :func:`handing_over`.
     """
     blueprint = Blueprint(BLUEPRINT, __name__)
+    telemetry = runtime.telemetry
 
     async def connect() -> None:
         """Refuse who comes too often and foreign pages, and leave the rest to the connection."""
@@ -54,17 +55,19 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
         try:
             runtime.handshake_limiter.check(opened.remote_addr or "")
         except RateLimited as error:
-            logger.warning(
-                "refused a websocket from %s: too many handshakes (QUART_REALTIME_HANDSHAKE_"
-                "RATE_LIMIT); if that is a proxy of yours, name it in "
-                "QUART_REALTIME_TRUSTED_PROXIES",
+            telemetry.metrics.rate_limited("handshake")
+            telemetry.handshake_refused(
+                "too_many_handshakes",
                 opened.remote_addr,
+                "too many handshakes (QUART_REALTIME_HANDSHAKE_RATE_LIMIT); if that is a proxy of "
+                "yours, name it in QUART_REALTIME_TRUSTED_PROXIES",
             )
             raise TooManyRequests(retry_after=math.ceil(error.retry_after)) from None
         if not origin_is_allowed(opened, runtime.settings.allowed_origins):
-            logger.warning(
-                "refused a websocket from origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS "
-                "if it is yours",
+            telemetry.handshake_refused(
+                "foreign_origin",
+                opened.remote_addr,
+                "a page of origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS if it is yours",
                 opened.headers.get("Origin"),
             )
             abort(403)

@@ -168,15 +168,17 @@ class RateLimited(RealtimeError):
 
     Args:
         retry_after: Seconds until another message will be taken.
+        limit: Which limit it was, for the log and the metrics.
 
     """
 
     code = "rate_limited"
     status = 429
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(self, retry_after: float, *, limit: str = "app") -> None:
         super().__init__(retry_after=round(retry_after, 3))
         self.retry_after = retry_after
+        self.limit = limit
 
     def __str__(self) -> str:
         return f"too many messages: try again in {self.retry_after:.3g} s"

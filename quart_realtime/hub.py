@@ -21,8 +21,9 @@ from .broker import (
     Recovery,
     comings,
 )
-from .errors import RealtimeError, RoomForbidden
+from .errors import BrokerUnavailable, RealtimeError, RoomForbidden
 from .frames import Frame, event_frame, skipped_frame
+from .metrics import Metrics
 from .protocol import (
     EVERYONE,
     Event,
@@ -186,14 +187,22 @@ class Hub:
         broker: What carries the events.
         histories: What each room keeps of its past.
         most: After how many bytes whoever brings events waits for the sockets.
+        metrics: What counts events.
 
     Attributes:
         catch_up: Returns when the sockets have been written what was delivered.
 
     """
 
-    def __init__(self, broker: Broker, histories: HistoryPolicies, most: int = 1 << 18) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        histories: HistoryPolicies,
+        most: int = 1 << 18,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.broker = broker
+        self._metrics = metrics or Metrics()
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self._load = Load()
         self._most = most
@@ -380,7 +389,12 @@ class Hub:
             once: Has it sent only once, though it may be published again.
         """
         policy = self._histories.of(event.room) if history else NO_HISTORY
-        sent = await self.broker.publish(event, policy, once)
+        try:
+            sent = await self.broker.publish(event, policy, once)
+        except BrokerUnavailable:
+            self._metrics.failed()
+            raise
+        self._metrics.published()
         await self.rest()
         return sent
 
@@ -401,6 +415,7 @@ class Hub:
         if not members:
             return
         frame = _frame(event)
+        self._metrics.delivered(len(members))
         self._load.deliveries += len(members)
         self._load.size += len(frame)
         for member in members.values():

@@ -80,7 +80,7 @@ class Jobs:
         self._ids[job_id] = None
         if not self._slots.offer(start):
             del self._ids[job_id]
-            raise RateLimited(RETRY_AFTER)
+            raise RateLimited(RETRY_AFTER, limit="waiting")
 
     def finish(self, call: Callable[[], None]) -> None:
         """Take no more jobs, and call *call* when those in flight have been answered."""

@@ -140,7 +140,7 @@ class MessageLimiter:
         Raises:
             RateLimited: it is one too many.
         """
-        _refuse_after(self._windows.count(connection_id, self._rates))
+        _refuse_after(self._windows.count(connection_id, self._rates), "connection")
 
     def strike(self, connection_id: str) -> bool:
         """Count a refused message; False when there have been too many."""
@@ -171,7 +171,7 @@ class HandshakeLimiter:
         """
         site = site_of(address)
         if site is not None:
-            _refuse_after(self._windows.count(site, self._rates))
+            _refuse_after(self._windows.count(site, self._rates), "handshake")
 
 
 class Counts(Protocol):
@@ -201,7 +201,7 @@ class UserLimiter:
             RateLimited: it is one too many.
         """
         if self._rates:
-            _refuse_after(await self._counts.count(f"user\0{who}", self._rates))
+            _refuse_after(await self._counts.count(f"user\0{who}", self._rates), "user")
 
     async def check_handler(self, name: str, rate: str, who: str) -> None:
         """Count one request of *who* to the handler *name*, which allows *rate*.
@@ -213,13 +213,13 @@ class UserLimiter:
         if rates is None:
             rates = self._of_handlers[name] = parse_rates(rate)
         # No name of a handler has a NUL in it, so no two pairs make the same key.
-        _refuse_after(await self._counts.count(f"handler\0{name}\0{who}", rates))
+        _refuse_after(await self._counts.count(f"handler\0{name}\0{who}", rates), "handler")
 
 
-def _refuse_after(seconds: float) -> None:
+def _refuse_after(seconds: float, limit: str) -> None:
     """Raise RateLimited where that is to be waited for."""
     if seconds:
-        raise RateLimited(math.ceil(seconds * 1000) / 1000)
+        raise RateLimited(math.ceil(seconds * 1000) / 1000, limit=limit)
 
 
 class Slots:

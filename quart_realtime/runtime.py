@@ -12,6 +12,7 @@ from typing import Any, cast
 from attrs import frozen
 from quart import Quart, current_app, has_app_context
 
+from .admission import Admission
 from .auth import Identity, JWTAuthenticator
 from .broker import Broker, BrokerHealth, MemoryBroker, Once, Presence
 from .broker_url import Kind, parse_broker_url
@@ -21,7 +22,9 @@ from .errors import RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
+from .lag import LagMeter
 from .limits import HandshakeLimiter, MessageLimiter, UserLimiter
+from .metrics import make_metrics
 from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
@@ -30,11 +33,14 @@ from .servers import Transports
 from .settings import Settings
 from .startup import check
 from .stopping import give_time, say_goodbye, stop_signal
+from .telemetry import Telemetry
 from .transport import Receive, Send
 from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
 
+SAMPLE_EVERY = 1.0
+"""Every how many seconds the metrics learn how the broker and the event loop are."""
 CANCEL_TIMEOUT = 1.0
 """For how many seconds a task that was cancelled may take to end."""
 
@@ -47,12 +53,14 @@ class Health:
         connections: How many connections there are, logged in or not.
         draining: Whether it takes no more.
         failed_events: How many events that a route emits could not go out.
+        lag: By how many seconds the event loop was late a moment ago.
         broker: How its broker is.
     """
 
     connections: int
     draining: bool
     failed_events: int
+    lag: float
     broker: BrokerHealth
 
 
@@ -73,11 +81,14 @@ class Runtime:
         self.proxies = settings.proxies
         self.handshake_limiter = HandshakeLimiter(settings.handshake_rate_limit)
         self.limiter = MessageLimiter(settings.rate_limit)
+        self.telemetry = Telemetry(make_metrics())
+        self.lag = LagMeter()
         default = HistoryPolicy(settings.history_size, settings.history_ttl)
         self.hub = Hub(
             make_broker(settings.broker_url),
             HistoryPolicies(registry, default),
             settings.send_buffer // 4,
+            self.telemetry.metrics,
         )
         self.user_limiter = UserLimiter(self.hub.broker, settings.user_rate_limit)
         self.recorders: list[Callable[[Notification], None]] = []
@@ -87,8 +98,10 @@ class Runtime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
         self.wheel = TimerWheel()
+        self.admission = Admission(lambda: self.lag.now, settings.retry_after)
         self._transports = Transports(settings)
         self._all_gone = asyncio.Event()
+        self._sampling: asyncio.Task[None] | None = None
         self._stop_watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
@@ -112,6 +125,7 @@ class Runtime:
             resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
             # Anew: these hold to the event loop that they are used in.
             self.wheel = TimerWheel()
+            self.admission = Admission(lambda: self.lag.now, self.settings.retry_after)
             self._transports = Transports(self.settings)
             self.hub.catch_up = self._transports.catch_up
             await self.hub.start()
@@ -124,8 +138,16 @@ class Runtime:
                 self.hub.broker,
                 self.authenticator,
                 self.user_limiter,
+                self.telemetry,
             )
             self._stopped = False
+            self.lag.start()
+            self._sampling = asyncio.get_running_loop().create_task(self._sample())
+
+    async def _sample(self) -> None:
+        while True:
+            self.telemetry.sample(self.hub.broker.health, self.lag.take_most())
+            await asyncio.sleep(SAMPLE_EVERY)
 
     async def _ensure_started(self) -> None:
         """Start where nobody has, as under a server without lifespan events."""
@@ -143,9 +165,11 @@ class Runtime:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.drain_timeout
         await self.drain()
-        if self._stop_watch is not None:
-            self._stop_watch.cancel()
-            self._stop_watch = None
+        self.lag.stop()
+        for task in (self._stop_watch, self._sampling):
+            if task is not None:
+                task.cancel()
+        self._stop_watch = self._sampling = None
         if self._tasks:
             left = max(deadline - loop.time(), CANCEL_TIMEOUT)
             _, late = await asyncio.wait(self._tasks, timeout=left)
@@ -199,6 +223,7 @@ class Runtime:
         self._watch_server(send)
         connection = Connection(self, self._transports.make(receive, send), handshake)
         self._connections.add(connection)
+        self.telemetry.begun()
         return connection
 
     def gone(self, connection: Connection) -> None:
@@ -210,7 +235,11 @@ class Runtime:
     def health(self) -> Health:
         """Return how this process is."""
         return Health(
-            len(self._connections), self.draining, self.failed_events, self.hub.broker.health
+            len(self._connections),
+            self.draining,
+            self.failed_events,
+            self.lag.now,
+            self.hub.broker.health,
         )
 
     def connections(self, room: str | None = None) -> list[Connection]:
@@ -246,6 +275,18 @@ class Runtime:
         """Tell whether *room* tells who is in it."""
         found = self.registry.find_room(room)
         return found is not None and found[0].presence
+
+    def let_in(self, connection: Connection, told: list[dict[str, Any]], resumed: set[str]) -> None:
+        """Count the rooms that a client has resumed, and tell of those that it may not join."""
+        refused = []
+        for place in told:
+            if "error" in place:
+                if place["error"]["code"] == RoomForbidden.code:
+                    refused.append(place["room"])
+            elif place["room"] in resumed:
+                self.telemetry.metrics.resumed(place["recovered"])
+        if refused:
+            self.telemetry.rooms_refused(connection, refused)
 
     async def admit(self, connection: Connection, room: str) -> None:
         """Raise RoomForbidden where the client of *connection* may not join *room*."""

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, Protocol
 
+from .admission import Admission
 from .auth import Identity
 from .frames import Answer
 from .hub import Hub
@@ -13,6 +14,7 @@ from .limits import MessageLimiter
 from .protocol import Request
 from .settings import Settings
 from .subscriptions import RoomRules
+from .telemetry import Telemetry
 from .wheel import TimerWheel
 
 
@@ -22,6 +24,8 @@ class Services(RoomRules, Protocol):
     settings: Settings
     hub: Hub
     limiter: MessageLimiter
+    admission: Admission
+    telemetry: Telemetry
     wheel: TimerWheel
     draining: bool
 

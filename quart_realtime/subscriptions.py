@@ -26,6 +26,9 @@ class RoomRules(Protocol):
     def has_presence(self, room: str) -> bool:
         """Tell whether *room* tells who is in it."""
 
+    def let_in(self, subscriber: Any, told: list[dict[str, Any]], resumed: set[str]) -> None:
+        """Learn what *subscriber* is told of the rooms it asked for, and which it resumed."""
+
 
 class Subscriptions:
     """Joins and leaves rooms for one subscriber, and makes what its client is told of it.
@@ -157,6 +160,8 @@ class Subscriptions:
                     told = {"code": error.code, "message": str(error)}
                     rooms.append({"room": position.room, "error": told})
             answer({"rooms": rooms})
+            resumed = {each.room for each in positions if each.epoch is not None}
+            self._rules.let_in(self._subscriber, rooms, resumed)
         finally:
             self._asking = None
             for entry in entries:

@@ -59,8 +59,8 @@ class Peer:
 
 OURS = (
     "RATE_LIMIT and HANDSHAKE_RATE_LIMIT = None, every other setting as it is by default (so the "
-    "room keeps its last 100 events); one JWT user a socket, by subprotocol; subscribed to the room "
-    "by the protocol"
+    "room keeps its last 100 events); one JWT user a socket, by subprotocol; subscribed to the "
+    "room by the protocol"
 )
 PLAIN = "a list of ASGI sends, each awaited in turn, the event JSON-encoded once before the loop"
 SOCKETIO = 'AsyncServer(async_mode="asgi", transports=["websocket"]), one room, acknowledgements'

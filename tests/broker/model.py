@@ -63,6 +63,8 @@ class Rules:
     def has_presence(self, room: str) -> bool:
         return room == PRESENCE
 
+    def let_in(self, subscriber: Any, told: Any, resumed: set[str]) -> None: ...
+
     def of(self, room: str) -> HistoryPolicy:
         return ROOMS[room]
 

@@ -344,6 +344,8 @@ def test_a_join_by_the_app_beside_one_by_the_client_loses_nothing(
         def has_presence(self, room: str) -> bool:
             return False
 
+        def let_in(self, subscriber: Any, told: Any, resumed: set[str]) -> None: ...
+
     async def scenario() -> None:
         hub = await running(Slow(turns))
         ann = await arrive(hub, "a")

@@ -43,6 +43,8 @@ class Rules:
     def has_presence(self, room: str) -> bool:
         return room in self.presence
 
+    def let_in(self, subscriber: Any, told: Any, resumed: set[str]) -> None: ...
+
 
 class Client:
     """A member with its subscriptions, and the answers it was given."""
