@@ -17,7 +17,7 @@ from attrs import asdict
 from .broker import BrokerHealth
 from .errors import Forbidden, RateLimited, RealtimeError, Unauthorized
 from .metrics import Metrics
-from .protocol import close_label
+from .protocol import CloseCode, close_label
 
 logger = logging.getLogger("quart_realtime")
 
@@ -79,9 +79,10 @@ class Telemetry:
     def ended(self, client: Client, code: int, *, connected: bool) -> None:
         """Tell that a connection has ended, which may never have been open."""
         self.metrics.connections(-1)
-        self.metrics.closed(close_label(code))
+        label = _label(code)
+        self.metrics.closed(label)
         if not connected:
-            self.metrics.handshake(close_label(code))
+            self.metrics.handshake(label)
         logger.debug(
             "connection %s of %r has ended: %s",
             client.id,
@@ -145,6 +146,12 @@ class Telemetry:
         self.metrics.sample(
             up, {name: max(count - before[name], 0) for name, count in now.items()}, lag
         )
+
+
+def _label(code: int) -> str:
+    """Return the name that a close is counted by; clients may close with codes of any kind."""
+    known = code in set(CloseCode) or 4000 <= code < 5000
+    return close_label(code) if known else "other"
 
 
 def _of(client: Client, **fields: Any) -> dict[str, Any]:
