@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 from . import frames, protocol
-from .admission import Busy
 from .auth import Identity
 from .errors import (
     Conflict,
@@ -176,6 +175,16 @@ class Connection:
         """
         protocol.check_close_code(code)
         self._close_after_answer(code, reason)
+
+    async def recheck(self) -> None:
+        """Close where the token was revoked, and leave the rooms that its user no longer may join.
+
+        Rooms that the app has put it into aren't asked about.
+        """
+        await self.check_token()
+        if self._phase is State.OPEN:
+            for room in await self._subscriptions.recheck():
+                self._send_notice(protocol.ROOM_LEFT, {"room": room})
 
     # What the hub needs
 
@@ -365,21 +374,11 @@ class Connection:
             async with self._services.admission.entering():
                 if self._phase is not State.CLOSING:
                     await self._enter(token, frame_id)
-        except TokenRefused as error:
-            self._refuse_token(error, frame_id)
-        except Busy as error:
-            self._turn_away(error, frame_id)
-            self._come_back(CloseCode.TRY_LATER, str(error), error.retry_after)
-        except Unavailable as error:
-            self._turn_away(error, frame_id)
-            self._come_back(CloseCode.TRY_LATER, str(error))
         except RealtimeError as error:
             self._turn_away(error, frame_id)
-            self._close_soon(CloseCode.DISCONNECTED, str(error))
         except Exception:
             logger.exception("logging in on connection %s failed", self.id)
-            self._send_error(frame_id, InternalError())
-            self._close_soon(CloseCode.INTERNAL_ERROR, "logging in failed")
+            self._turn_away(InternalError("logging in failed"), frame_id)
 
     async def _enter(self, token: str, frame_id: str | None) -> None:
         identity = await self._services.authenticate(token)
@@ -387,9 +386,15 @@ class Connection:
             self._accept_token(identity)
             await self._greet(frame_id)
 
-    def _turn_away(self, error: RealtimeError, frame_id: str | None) -> None:
+    def _turn_away(self, error: RealtimeError, frame_id: str | None = None) -> None:
+        """Tell why nobody is let in, or may stay, and close."""
         self._services.telemetry.refused(self, "login", error)
         self._send_error(frame_id, error)
+        code = protocol.code_for_turning_away(error)
+        if code is CloseCode.TRY_LATER:
+            self._come_back(code, str(error), getattr(error, "retry_after", None))
+        else:
+            self._close_soon(code, str(error))
 
     async def _greet(self, frame_id: str | None) -> None:
         """Take the user in, run the app's hooks, and only then tell the client."""
@@ -434,9 +439,12 @@ class Connection:
         identity = await self._services.authenticate(message.token)
         if identity.user_id != self.user_id:
             raise Unauthorized("this connection belongs to another user: open a new one")
+        other_claims = identity.claims != self.claims
         self._accept_token(identity)
         told = {"user_id": self.user_id, "expires_at": identity.expires_at}
         self._respond(message.id, told)
+        if other_claims:
+            await self.recheck()
 
     def _accept_token(self, identity: Identity) -> None:
         self.identity = identity
@@ -453,15 +461,10 @@ class Connection:
         except TokenRefused as error:
             # It may have been refreshed meanwhile.
             if self.identity is not None and self.identity.token == identity.token:
-                self._refuse_token(error, None)
+                self._turn_away(error)
         except Exception:
             # Not knowing is no reason to throw somebody out; the next check will tell.
             logger.exception("looking at the token of connection %s again failed", self.id)
-
-    def _refuse_token(self, error: TokenRefused, frame_id: str | None) -> None:
-        self._turn_away(error, frame_id)
-        code = CloseCode.TOKEN_EXPIRED if error.expired else CloseCode.UNAUTHORIZED
-        self._close_soon(code, str(error))
 
     # Rooms, at the client's wish
 

@@ -99,8 +99,15 @@ class _Emitting(Generic[S]):
 
     def _disconnection(self, user_id: str, reason: str) -> Publication:
         """Return what has every process send a user away."""
-        command = {"do": "disconnect", "user_id": str(user_id), "reason": reason, "node": ""}
-        return self._publication(Event("command", dump(command), COMMANDS), COMMANDS_KEPT)
+        return self._command(do="disconnect", user_id=str(user_id), reason=reason)
+
+    def _rechecking(self, user_id: str) -> Publication:
+        """Return what has every process look at a user's rights again."""
+        return self._command(do="recheck", user_id=str(user_id))
+
+    def _command(self, **command: str) -> Publication:
+        event = Event("command", dump({**command, "node": ""}), COMMANDS)
+        return self._publication(event, COMMANDS_KEPT)
 
     def _publication(
         self, event: Event, history: HistoryPolicy, once: Once | None = None
@@ -163,6 +170,14 @@ class Emitter(_Emitting[Servers]):
         """
         await self._publish(self._disconnection(user_id, reason))
 
+    async def recheck(self, user_id: str) -> None:
+        """Have a change of what a user may do take effect, as ``realtime.recheck`` does.
+
+        Raises:
+            BrokerUnavailable: it isn't known to have gone out.
+        """
+        await self._publish(self._rechecking(user_id))
+
     async def _publish(self, each: Publication) -> None:
         await self._servers.run(PUBLISH, each.keys, *each.arguments, again=each.again)
 
@@ -207,6 +222,10 @@ class SyncEmitter(_Emitting[SyncServers]):
     def disconnect(self, user_id: str, *, reason: str = "disconnected by the app") -> None:
         """Close all connections of a user, as :meth:`Emitter.disconnect` does."""
         self._publish(self._disconnection(user_id, reason))
+
+    def recheck(self, user_id: str) -> None:
+        """Have a change of what a user may do take effect, as :meth:`Emitter.recheck` does."""
+        self._publish(self._rechecking(user_id))
 
     def _publish(self, each: Publication) -> None:
         self._servers.run(PUBLISH, each.keys, *each.arguments, again=each.again)

@@ -366,6 +366,20 @@ class Realtime:
         """Take all connections of a user out of *room*, on every process."""
         await self._runtime().hub.command(do="leave", user_id=str(user_id), room=room)
 
+    async def recheck(self, user_id: str) -> None:
+        """Have a change of what a user may do take effect on all connections, on every process.
+
+        Connections whose token was revoked are closed with 4500. The authorisers of the rooms that
+        the others have joined by themselves are asked again, and whoever no longer may be there is
+        put out, as is one whose authoriser fails. Rooms joined by :meth:`join` are the app's own
+        affair. It returns when this process has done so; others follow as fast as Redis tells them.
+
+        Without it a revoked token is noticed with the next request, and within
+        ``QUART_REALTIME_PING_INTERVAL`` at the latest; a change of rooms with the next
+        ``subscribe``, and with the next token that has other claims.
+        """
+        await self._runtime().hub.command(do="recheck", user_id=str(user_id))
+
     async def presence(self, room: str) -> list[Presence]:
         """Return who is in *room*, on every process, each user once.
 

@@ -62,6 +62,9 @@ class Subscriber(Protocol):
     async def leave(self, room: str) -> None:
         """Leave *room* on the app's word, and tell the client."""
 
+    async def recheck(self) -> None:
+        """Ask again whether it may be here, and in the rooms that it has joined by itself."""
+
 
 @define(eq=False)
 class _Member:
@@ -437,8 +440,8 @@ class Hub:
         """Carry out a command here, and have all other processes do so too.
 
         Args:
-            **command: ``do`` is ``disconnect``, ``join`` or ``leave``; ``user_id`` whom it is
-                about; ``room`` or ``reason`` as that needs.
+            **command: ``do`` is ``disconnect``, ``join``, ``leave`` or ``recheck``; ``user_id``
+                whom it is about; ``room`` or ``reason`` as that needs.
 
         """
         await self._carry_out(command)
@@ -469,6 +472,8 @@ class Hub:
                     await subscriber.join(str(command.get("room", "")))
                 case "leave":
                     await subscriber.leave(str(command.get("room", "")))
+                case "recheck":
+                    await subscriber.recheck()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -15,7 +15,7 @@ from uuid import uuid4
 import msgspec
 from attrs import field, frozen
 
-from .errors import BadRequest
+from .errors import BadRequest, InternalError, RealtimeError, TokenRefused, Unavailable
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "realtime.v1"
@@ -82,6 +82,19 @@ _COME_BACK = frozenset({1001, 1006, 1011, 1012, 1013})
 def may_reconnect(code: int) -> bool:
     """Tell whether a client that was closed with *code* should come back by itself."""
     return code in _COME_BACK or 4000 <= code < 4500
+
+
+def code_for_turning_away(error: RealtimeError) -> CloseCode:
+    """Return what a connection is closed with that *error* keeps out."""
+    match error:
+        case TokenRefused():
+            return CloseCode.TOKEN_EXPIRED if error.expired else CloseCode.UNAUTHORIZED
+        case Unavailable():
+            return CloseCode.TRY_LATER
+        case InternalError():
+            return CloseCode.INTERNAL_ERROR
+        case _:
+            return CloseCode.DISCONNECTED
 
 
 def check_close_code(code: int) -> None:

@@ -174,6 +174,20 @@ class Subscriptions:
                 await self.withdraw(room)
             answer()
 
+    async def recheck(self) -> list[str]:
+        """Leave the rooms that the client may no longer be in, and return which those are.
+
+        What the app has put it into isn't asked about.
+        """
+        async with self._one_by_one():
+            rooms = sorted(self._subscriber.rooms - self._granted)
+            try:
+                return [
+                    room for room in rooms if isinstance(await self._refusal(room), RoomForbidden)
+                ]
+            finally:
+                self._asking = None
+
     async def _join(self, position: Position) -> Entry:
         room = position.room
         rooms = self._subscriber.rooms

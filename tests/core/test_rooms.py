@@ -265,6 +265,49 @@ async def test_who_loses_the_permission_is_put_out_and_can_not_resume() -> None:
         await luis.expect_none("said")
 
 
+async def test_a_change_of_rights_that_the_app_tells_of_takes_effect_at_once() -> None:
+    chat = Chat()
+    async with (
+        realtime_client(chat.app, user_id="luis") as luis,
+        realtime_client(chat.app, user_id="luis") as tab,
+        realtime_client(chat.app, user_id="ana") as ana,
+    ):
+        (start,) = await luis.subscribe("conversation:1")
+        await tab.subscribe("conversation:1")
+        await ana.subscribe("conversation:1")
+        await chat.realtime.join("luis", "board")
+        chat.members -= {("1", "luis"), ("1", "ana")}
+        await chat.realtime.recheck("luis")
+        for one in (luis, tab):
+            assert await one.expect("room_left") == {"room": "conversation:1"}
+        await chat.say(1)
+        await chat.say(2, "board")
+        assert await luis.expect("said", room="board") == {"n": 2}
+        assert await ana.expect("said", room="conversation:1") == {"n": 1}
+        await luis.expect_none("said")
+        (answer,) = await luis.subscribe(position(start))
+        assert answer["error"]["code"] == "forbidden"
+
+
+async def test_a_token_with_other_claims_has_its_rooms_looked_at_again() -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.room("team:<name>")
+    async def may_join(name: str) -> bool:
+        return name in current_connection.claims["teams"]
+
+    async with realtime_client(app, user_id="ana", claims={"teams": ["a", "b"]}) as ana:
+        await ana.subscribe("team:a")
+        await ana.subscribe("team:b")
+        authenticator = app.extensions["QUART_REALTIME"].authenticator
+        await ana.authenticate(await authenticator.issue("ana", {"teams": ["a", "b"]}))
+        await ana.expect_none("room_left")
+        await ana.authenticate(await authenticator.issue("ana", {"teams": ["b"]}))
+        assert await ana.expect("room_left") == {"room": "team:a"}
+        await ana.expect_none("room_left")
+
+
 async def test_presence_counts_users_and_a_second_tab_is_no_second_join() -> None:
     chat = Chat()
     async with realtime_client(chat.app, user_id="luis") as luis:

@@ -96,6 +96,8 @@ class Member:
     async def leave(self, room: str) -> None:
         self.told_to_leave.append(room)
 
+    async def recheck(self) -> None: ...
+
     @property
     def told(self) -> list[dict[str, Any]]:
         return [strict_json(frame.text) for frame in self.frames]
