@@ -306,7 +306,7 @@ class HypercornTransport(BatchingProtocol):
         self._waiting = asyncio.get_running_loop().create_task(wait())
 
     def _read_on(self) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._surplus > _CLOSED_BUDGET:
             return
         if self._read() and self._waiting is None:
             self._transport.resume_reading()
@@ -320,11 +320,15 @@ class HypercornTransport(BatchingProtocol):
             self._read()
 
     def _is_surplus(self, data: bytes) -> bool:
-        """Count what comes after our close; whoever goes on and on is cut off."""
+        """Count what comes after our close; whoever goes on and on isn't listened to any more.
+
+        Hanging up there and then might destroy our close before it is read; that is for the grace.
+        """
         self._surplus += len(data)
-        if self._surplus > _CLOSED_BUDGET:
-            self.abort()
-        return self._surplus > _CLOSED_BUDGET
+        if self._surplus <= _CLOSED_BUDGET:
+            return False
+        self._transport.pause_reading()
+        return True
 
     def _read(self) -> bool:
         """Hand on what has come, until something is to be waited for or others have their turn.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import frozen
 from wsproto.connection import Connection, ConnectionType
 
 from quart_realtime import servers
@@ -20,6 +21,7 @@ from quart_realtime.servers import HypercornTransport, Transports
 from quart_realtime.settings import Settings
 from quart_realtime.stopping import give_time, stop_signal
 
+from ..waiting import until
 from .fakes import BOUND
 
 STREAM = "hypercorn.protocol.ws_stream", "WSStream"
@@ -241,10 +243,21 @@ def test_where_it_is_not_known_there_is_no_sign(send: Any) -> None:
 # The fast lane
 
 
-async def test_a_client_that_breaks_the_protocol_and_does_not_read_ends_without_an_error() -> None:
+@frozen
+class Lane:
+    """A socket on the fast lane: our transport, asyncio's below it, and the client's end."""
+
+    transport: HypercornTransport
+    under: asyncio.Transport
+    client: socket.socket
+    catch_up: Callable[[], Awaitable[None]]
+    ended: asyncio.Event
+
+
+@asynccontextmanager
+async def lane() -> AsyncIterator[Lane]:
+    """Open a socket that is served until the client has gone."""
     loop = asyncio.get_running_loop()
-    told: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: told.append(context))
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -269,17 +282,39 @@ async def test_a_client_that_breaks_the_protocol_and_does_not_read_ends_without_
     assert await transport.accept(None)
     serving = asyncio.ensure_future(transport.serve(lambda _: None))
     async with asyncio.timeout(BOUND):
-        for _ in range(10):
-            transport.send(Frame(b"x" * 60_000))
-        await transports.catch_up()
-        assert transport.pending > 0
-        await loop.sock_sendall(theirs, b"\xff\xff\xff\xff")
-        with suppress(ConnectionError):
-            while await loop.sock_recv(theirs, 65_536):
-                pass
+        await until(under.is_reading)
+        yield Lane(transport, under, theirs, transports.catch_up, ended)
         theirs.close()
         await serving
+
+
+async def test_a_client_that_breaks_the_protocol_and_does_not_read_ends_without_an_error() -> None:
+    loop = asyncio.get_running_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    async with lane() as lane_:
+        for _ in range(10):
+            lane_.transport.send(Frame(b"x" * 60_000))
+        await lane_.catch_up()
+        assert lane_.transport.pending > 0
+        await loop.sock_sendall(lane_.client, b"\xff\xff\xff\xff")
+        with suppress(ConnectionError):
+            while await loop.sock_recv(lane_.client, 65_536):
+                pass
     assert told == []
+
+
+async def test_who_sends_on_after_our_close_can_still_read_why_and_is_cut_off_later() -> None:
+    loop = asyncio.get_running_loop()
+    async with lane() as lane_:
+        await lane_.transport.close(1009, "")
+        sending = asyncio.ensure_future(loop.sock_sendall(lane_.client, b"x" * 8 * 1_048_576))
+        await until(lambda: sending.done() or not lane_.under.is_reading())
+        assert not lane_.under.is_closing()
+        assert await loop.sock_recv(lane_.client, 4) == b"\x88\x02\x03\xf1"
+        await lane_.ended.wait()
+        with pytest.raises(OSError, match=r"."):
+            await sending
 
 
 @pytest.mark.parametrize(("its_own", "after"), [(3.0, 11.0), (30.0, 30.0)])
