@@ -248,20 +248,21 @@ class Hub:
         """Let go of a subscriber that has ended, out of all rooms."""
         if self._subscribers.pop(subscriber.id, None) is None:
             return
-        own = self._users[self._user_ids[subscriber.id]]
+        user_id = self._user_ids.pop(subscriber.id)
+        own = self._users[user_id]
         own.remove(subscriber)
         if not own:
-            del self._users[self._user_ids[subscriber.id]]
+            del self._users[user_id]
+        try:
+            # First, since its user may be coming back already, and finds no room before.
+            await self.broker.exit(_logins(user_id), user_id, subscriber.id)
+        except RealtimeError:
+            logger.warning("logging %r out failed", user_id, exc_info=True)
         for room in list(subscriber.rooms):
             try:
                 await self.leave(subscriber, room)
             except RealtimeError:
                 logger.warning("leaving room %r failed", room, exc_info=True)
-        user_id = self._user_ids.pop(subscriber.id)
-        try:
-            await self.broker.exit(_logins(user_id), user_id, subscriber.id)
-        except RealtimeError:
-            logger.warning("logging %r out failed", user_id, exc_info=True)
 
     def subscribers(self, room: str | None = None) -> list[Subscriber]:
         """Return the subscribers in *room*, or all, of this process."""

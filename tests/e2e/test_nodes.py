@@ -154,6 +154,12 @@ async def test_a_user_s_connections_are_counted_over_all_nodes() -> None:
         try:
             assert await close_code(sockets[3]) == 4503
             await sockets[0].close()
+
+            async def has_room() -> bool:
+                present = await call(servers[1], "GET", "/presence/user:ana")
+                return bool(present == {"ana": 2})
+
+            await until(has_room, BOUND)
             again = await connect_socket(servers[1].ws_url, subprotocols=protocols)
             sockets.append(again)
             async with asyncio.timeout(BOUND):
