@@ -22,6 +22,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", line)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lane = config.getoption("lane")
+    for item in items:
+        mark = item.get_closest_marker("lane")
+        if mark is not None and mark.args != (lane,):
+            reason = f"holds on the lane {mark.args[0]!r} alone"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 def make_app(**settings: object) -> Quart:
     """An app with JWT and quart-schema; *settings* are QUART_REALTIME_… keys without the prefix."""
     app = Quart("tests")

@@ -15,15 +15,6 @@ from .server import Server, serving
 APP = "tests.e2e.app:app"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    lane = config.getoption("lane")
-    for item in items:
-        mark = item.get_closest_marker("lane")
-        if mark is not None and mark.args != (lane,):
-            reason = f"holds on the lane {mark.args[0]!r} alone"
-            item.add_marker(pytest.mark.skip(reason=reason))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def lane(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return which lane the servers' sockets take, by --lane."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +124,23 @@ def memory(pid: int, kind: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+@dataclass
+class Memory:
+    """By how many bytes a process has grown at most."""
+
+    grown: int = 0
+
+
 @contextmanager
-def memory_flat(server: Server, within: int = 32 * 1_048_576) -> Iterator[None]:
+def memory_flat(server: Server, within: int = 32 * 1_048_576) -> Iterator[Memory]:
     """See that the server never holds *within* bytes more than now, not even for a moment."""
     pid = server.worker
     before = memory(pid, "VmRSS")
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # Forget the most so far.
-    yield
-    grown = memory(pid, "VmHWM") - before
-    assert grown <= within, f"the server grew by {grown / 1_048_576:.0f} MiB"
+    measured = Memory()
+    yield measured
+    measured.grown = memory(pid, "VmHWM") - before
+    assert measured.grown <= within, f"the server grew by {measured.grown / 1_048_576:.0f} MiB"
 
 
 @contextmanager

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -21,54 +17,7 @@ from quart_realtime.client import connect
 from ..proxy import proxying
 from .conftest import APP
 from .server import Server, serving
-
-Token = Callable[..., str]
-
-
-async def post(url: str, token: str, body: Any = None) -> int:
-    request = Request(
-        url,
-        method="POST",
-        data=json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
-
-    def send() -> int:
-        with urlopen(request, timeout=30) as response:
-            return int(response.status)
-
-    return await asyncio.to_thread(send)
-
-
-@asynccontextmanager
-async def opened(server: Server, token: str | None, **how: Any) -> AsyncIterator[ClientConnection]:
-    """Open a socket as a browser does; where there is a token, read the greeting."""
-    protocols = None if token is None else ["realtime.v1", f"bearer.{token}"]
-    async with connect_socket(server.ws_url, subprotocols=protocols, **how) as socket:
-        if token is not None:
-            assert socket.subprotocol == "realtime.v1"
-            assert (await read(socket))["type"] == "connected"
-        yield socket
-
-
-async def read(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(5):
-        return dict(json.loads(await socket.recv()))
-
-
-async def ask(socket: ClientConnection, frame: str | dict[str, Any]) -> dict[str, Any]:
-    await socket.send(frame if isinstance(frame, str) else json.dumps(frame))
-    return await read(socket)
-
-
-async def close_code(socket: ClientConnection) -> int:
-    try:
-        async with asyncio.timeout(10):
-            while True:
-                await socket.recv()
-    except ConnectionClosed as closed:
-        return closed.rcvd.code if closed.rcvd else 1006
-
+from .sockets import Token, ask, close_code, opened, post, read
 
 SEED_REQUEST = """
 {

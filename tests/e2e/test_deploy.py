@@ -28,7 +28,7 @@ from quart_realtime.settings import Settings
 from ..valkey import valkey
 from .nginx import CONFIGURATION, Nginx, fronting
 from .server import ROOT, Server, serving
-from .test_core import ask, close_code, read
+from .sockets import ask, close_code, read
 
 APP = "example_app:create_app()"
 BOUND = 15.0

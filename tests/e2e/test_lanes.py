@@ -27,8 +27,7 @@ from quart_realtime import CloseCode
 from .conftest import APP
 from .raw_socket import BOUND, PING, TEXT, frame, raw_socket
 from .server import Server, serving
-from .test_core import Token, ask, close_code, opened, post, read
-from .test_slow_peers import freed, subscribe
+from .sockets import Token, ask, close_code, freed, opened, post, read, subscribe
 
 WRAPPED = "tests.e2e.app:wrapped"
 TOLD = "websockets are served by plain ASGI, without the fast lane: "

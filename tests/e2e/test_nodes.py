@@ -19,7 +19,7 @@ from ..waiting import until
 from .conftest import APP, make_token
 from .nodes import BOUND, SOON, call, client, nodes, publish
 from .server import HYPERCORN, Server, serving
-from .test_core import close_code
+from .sockets import close_code
 from .test_lanes import granian, uvicorn
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +13,11 @@ import pytest
 from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
+from ..e2e.conftest import APP, make_token
+from ..e2e.raw_socket import BOUND, PING, PONG, RawSocket, frame, raw_socket, text
+from ..e2e.server import Server, memory_flat, serving
+from ..e2e.sockets import Token, freed, post, subscribe
 from ..proxy import proxying
-from .conftest import APP, make_token
-from .raw_socket import BOUND, PING, PONG, RawSocket, frame, raw_socket, text
-from .server import Server, memory_flat, serving
-from .test_core import Token, post
 
 MIB = 1_048_576
 
@@ -46,28 +45,6 @@ def patient() -> Iterator[Server]:
         yield server
 
 
-def kernel_has(server: Server, raw: RawSocket) -> bool:
-    """Tell whether the server's end of a connection still is in the kernel, in any state."""
-    ends = f":{server.port:04X}", f":{raw.local_port:04X}"
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(line[1].endswith(ends[0]) and line[2].endswith(ends[1]) for line in lines)
-
-
-async def freed(server: Server, raw: RawSocket, within: float) -> None:
-    """Wait until the kernel has nothing left of the server's end of a connection."""
-    async with asyncio.timeout(within):
-        while kernel_has(server, raw):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)  # The kernel tells nobody.
-
-
-async def subscribe(raw: RawSocket, *rooms: Any) -> dict[str, Any]:
-    """Subscribe; return what the answer says of the first of *rooms*."""
-    await raw.send(text({"type": "subscribe", "id": "s", "payload": {"rooms": list(rooms)}}))
-    while (answer := await raw.message())["type"] != "response":
-        pass
-    return dict(answer["payload"]["rooms"][0])
-
-
 @asynccontextmanager
 async def watching(server: Server, token: Token, *gone: str) -> AsyncIterator[asyncio.Event]:
     """Have luis in the hall; the event is set when all of *gone* have left it."""
@@ -90,6 +67,7 @@ async def fill(server: Server, token: Token, room: str, *, mib: int) -> None:
     assert await post(url, token("eva")) == 204
 
 
+@pytest.mark.line(1, "a reader that stops, 10 000 events sent")
 async def test_who_stops_reading_is_closed_and_the_others_hear_all_in_order(
     server: Server, token: Token, lane: str
 ) -> None:
@@ -133,6 +111,7 @@ async def test_who_stops_reading_is_closed_and_the_others_hear_all_in_order(
         assert (back["recovered"], missed) == (True, list(range(EVENTS - 20, EVENTS)))
 
 
+@pytest.mark.line(1, "a reader that stops and returns")
 async def test_a_client_that_read_nothing_for_a_while_returns_and_misses_nothing(
     token: Token,
 ) -> None:
@@ -162,6 +141,7 @@ async def test_a_client_that_read_nothing_for_a_while_returns_and_misses_nothing
     assert heard == list(range(EVENTS))
 
 
+@pytest.mark.line(2, "a TCP window of zero for ever")
 @pytest.mark.lane("fast")
 async def test_who_never_reads_again_is_gone_when_the_heartbeat_has_waited_long_enough(
     patient: Server, token: Token
@@ -213,12 +193,14 @@ async def blind(server: Server, token: Token, room: str, within: float) -> None:
             going_on.cancel()
 
 
+@pytest.mark.line(4, "pings answered, nothing read")
 async def test_who_answers_the_apps_pings_and_reads_nothing_is_gone_too(
     patient: Server, token: Token
 ) -> None:
     await blind(patient, token, "blind", GONE)
 
 
+@pytest.mark.line(4, "pings answered, nothing read, events sent")
 async def test_who_answers_the_apps_pings_and_reads_nothing_is_closed_by_what_comes(
     server: Server, token: Token
 ) -> None:
@@ -264,6 +246,7 @@ def vanishing(request: pytest.FixtureRequest) -> Iterator[Future[float] | None]:
         yield thread.submit(asyncio.run, vanish(make_token))
 
 
+@pytest.mark.line(3, "a peer that vanished")
 async def test_a_peer_that_vanishes_is_gone_within_36_seconds_by_default(
     vanishing: Future[float],
 ) -> None:

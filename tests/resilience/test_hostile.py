@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
-from quart_realtime.client import Client, connect
+from quart_realtime.client import connect
 
-from .conftest import APP
-from .raw_socket import (
+from ..e2e.conftest import APP
+from ..e2e.raw_socket import (
     BINARY,
     BOUND,
     CLOSE,
@@ -31,8 +31,9 @@ from .raw_socket import (
     text,
     upgrade,
 )
-from .server import Server, memory_flat, serving
-from .test_core import Token, ask, close_code, opened, read
+from ..e2e.server import Server, memory_flat, serving
+from ..e2e.sockets import Token, ask, close_code, opened, read
+from .conftest import Unnoticed
 
 MIB = 1_048_576
 LIMIT = 65_536
@@ -63,32 +64,6 @@ def deflating() -> Iterator[Server]:
         yield server
 
 
-@asynccontextmanager
-async def unnoticed(server: Server, token: Token) -> AsyncIterator[None]:
-    """See that memory stays flat, and that another client has its answers all the while."""
-    over = asyncio.Event()
-
-    async def ask_on(client: Client) -> None:
-        last = False
-        while not last:
-            last = over.is_set()
-            async with asyncio.timeout(5):
-                assert (await client.request("who", "native", number="1"))["who"] == ["luis"] * 3
-            await asyncio.sleep(0.05)  # As an ordinary client that has little to ask.
-
-    async with connect(server.ws_url, token=token("luis")) as luis:
-        before = luis.connection_id
-        with memory_flat(server):
-            asking = asyncio.create_task(ask_on(luis))
-            try:
-                yield
-                over.set()
-                await asyncio.wait_for(asking, BOUND)
-            finally:
-                asking.cancel()
-        assert luis.connection_id == before
-
-
 async def send_all(raw: RawSocket, data: bytes, times: int) -> None:
     """Send as fast as it goes, until all is sent or the server has hung up."""
     try:
@@ -101,21 +76,25 @@ async def send_all(raw: RawSocket, data: bytes, times: int) -> None:
 # Messages without an end
 
 
+@pytest.mark.line(26, "a frame of 64 MiB")
 @fast
-async def test_a_frame_of_64_mib_is_cut_off_on_the_way(server: Server, token: Token) -> None:
-    async with raw_socket(server.port, token("ana")) as raw, unnoticed(server, token):
+async def test_a_frame_of_64_mib_is_cut_off_on_the_way(
+    server: Server, token: Token, unnoticed: Unnoticed
+) -> None:
+    async with raw_socket(server.port, token("ana")) as raw, unnoticed(server):
         closed = asyncio.create_task(raw.closed())
         await raw.send(frame(TEXT, length=64 * MIB))
         await raw.send_until_dropped(b"x" * 65_536, 64 * MIB)
         assert await closed == 1009
 
 
+@pytest.mark.line(26, "a million fragments")
 @pytest.mark.parametrize("part", [b"a", b""])
 @fast
 async def test_a_million_fragments_are_cut_off_on_the_way(
-    lax: Server, token: Token, part: bytes
+    lax: Server, token: Token, part: bytes, unnoticed: Unnoticed
 ) -> None:
-    async with raw_socket(lax.port, token("ana")) as raw, unnoticed(lax, token):
+    async with raw_socket(lax.port, token("ana")) as raw, unnoticed(lax):
         closed = asyncio.create_task(raw.closed())
         await raw.send(frame(TEXT, part, fin=False))
         await send_all(raw, frame(CONTINUATION, part, fin=False) * 1000, 1000)
@@ -123,14 +102,15 @@ async def test_a_million_fragments_are_cut_off_on_the_way(
         await raw.dropped()
 
 
+@pytest.mark.line(26, "our close ignored, and more sent")
 @pytest.mark.parametrize(
     "more",
     [text('{"type": "ping"}'), frame(PING, b"x"), frame(TEXT, length=10**12) + b"x" * 65_536],
 )
 async def test_who_ignores_our_close_and_sends_on_is_cut_off(
-    lax: Server, token: Token, more: bytes
+    lax: Server, token: Token, more: bytes, unnoticed: Unnoticed
 ) -> None:
-    async with raw_socket(lax.port, token("ana")) as raw, unnoticed(lax, token):
+    async with raw_socket(lax.port, token("ana")) as raw, unnoticed(lax):
         await raw.send(frame(BINARY))
         assert await raw.closed() == 4501
         await raw.send_until_dropped(more * (65_536 // len(more) + 1), 64 * MIB)
@@ -146,17 +126,25 @@ async def test_who_ignores_our_close_and_stays_is_cut_off(lax: Server, token: To
 # Compression
 
 
-async def bombed(server: Server, token: Token, bomb: bytes, code: int, offer: str) -> None:
-    """Have a hundred clients send *bomb* at once; each is closed with *code*."""
-    async with AsyncExitStack() as stack:
-        raws = [
-            await stack.enter_async_context(raw_socket(server.port, token("ana"), offer))
-            for _ in range(100)
-        ]
-        async with unnoticed(server, token):
-            codes = [asyncio.create_task(raw.closed()) for raw in raws]
-            await asyncio.gather(*(send_all(raw, bomb, 1) for raw in raws))
-            assert await asyncio.gather(*codes) == [code] * 100
+Bombed = Callable[[Server, bytes, int], Awaitable[None]]
+
+
+@pytest.fixture
+def bombed(token: Token, unnoticed: Unnoticed) -> Bombed:
+    """Have a hundred clients send a bomb at once; each is closed with the code given."""
+
+    async def throw(server: Server, bomb: bytes, code: int) -> None:
+        async with AsyncExitStack() as stack:
+            raws = [
+                await stack.enter_async_context(raw_socket(server.port, token("ana"), DEFLATE))
+                for _ in range(100)
+            ]
+            async with unnoticed(server):
+                codes = [asyncio.create_task(raw.closed()) for raw in raws]
+                await asyncio.gather(*(send_all(raw, bomb, 1) for raw in raws))
+                assert await asyncio.gather(*codes) == [code] * 100
+
+    return throw
 
 
 @pytest.fixture(scope="module")
@@ -167,29 +155,32 @@ def bomb() -> bytes:
     return bomb
 
 
+@pytest.mark.line(27, "100 bombs where compression is off")
 @fast
 async def test_where_compression_was_not_agreed_on_bombs_break_the_protocol(
-    server: Server, token: Token, bomb: bytes
+    server: Server, token: Token, bomb: bytes, bombed: Bombed
 ) -> None:
     async with raw_socket(server.port, token("ana"), DEFLATE) as raw:
         assert "extensions" not in raw.response.lower()
-    await bombed(server, token, frame(TEXT, bomb, rsv=RSV1), 1002, DEFLATE)
+    await bombed(server, frame(TEXT, bomb, rsv=RSV1), 1002)
 
 
+@pytest.mark.line(27, "100 compression bombs at once")
 @fast
-async def test_bombs_are_not_inflated(deflating: Server, token: Token, bomb: bytes) -> None:
-    await bombed(deflating, token, frame(TEXT, bomb, rsv=RSV1), 1009, DEFLATE)
+async def test_bombs_are_not_inflated(deflating: Server, bomb: bytes, bombed: Bombed) -> None:
+    await bombed(deflating, frame(TEXT, bomb, rsv=RSV1), 1009)
 
 
+@pytest.mark.line(27, "100 compression bombs in pieces")
 @fast
 async def test_bombs_in_pieces_are_not_inflated(
-    deflating: Server, token: Token, bomb: bytes
+    deflating: Server, bomb: bytes, bombed: Bombed
 ) -> None:
     pieces = [bomb[place : place + 16] for place in range(0, len(bomb), 16)]
     fragments = frame(TEXT, pieces[0], rsv=RSV1, fin=False) + b"".join(
         frame(CONTINUATION, piece, fin=False) for piece in pieces[1:]
     )
-    await bombed(deflating, token, fragments, 1009, DEFLATE)
+    await bombed(deflating, fragments, 1009)
 
 
 @fast
@@ -213,14 +204,14 @@ async def test_a_bomb_that_goes_off_after_a_small_message_is_not_inflated(
 
 @fast
 async def test_what_follows_the_end_of_a_deflate_stream_is_not_kept(
-    deflating: Server, token: Token
+    deflating: Server, token: Token, unnoticed: Unnoticed
 ) -> None:
     # Zlib keeps all that comes after a final block, and it inflates to nothing.
     ender = zlib.compressobj(9, zlib.DEFLATED, -15)
     ended = ender.compress(b"x") + ender.flush(zlib.Z_FINISH)
     async with (
         raw_socket(deflating.port, token("ana"), DEFLATE) as raw,
-        unnoticed(deflating, token),
+        unnoticed(deflating),
     ):
         closed = asyncio.create_task(raw.closed())
         await raw.send(frame(TEXT, ended, rsv=RSV1, fin=False))
@@ -266,8 +257,9 @@ async def test_a_ping_amid_a_compressed_message_leaves_it_whole(
 # Floods
 
 
+@pytest.mark.line(32, "60 000 messages as fast as they go")
 async def test_60_000_messages_are_refused_and_then_their_sender_is(
-    server: Server, token: Token
+    server: Server, token: Token, unnoticed: Unnoticed
 ) -> None:
     codes: list[str] = []
 
@@ -277,28 +269,32 @@ async def test_60_000_messages_are_refused_and_then_their_sender_is(
                 codes.append(got.json()["payload"]["code"])
         return got.code
 
-    async with raw_socket(server.port, token("ana")) as raw, unnoticed(server, token):
+    async with raw_socket(server.port, token("ana")) as raw, unnoticed(server):
         hearing = asyncio.create_task(hear(raw))
         await send_all(raw, text('{"type": "ping", "id": "1"}') * 600, 100)
         assert await hearing == 4006
     assert set(codes) == {"rate_limited"}
 
 
+@pytest.mark.line(33, "a flood of pings")
 @fast
-async def test_a_flood_of_pings_is_refused(server: Server, token: Token) -> None:
-    async with raw_socket(server.port, token("ana")) as raw, unnoticed(server, token):
+async def test_a_flood_of_pings_is_refused(
+    server: Server, token: Token, unnoticed: Unnoticed
+) -> None:
+    async with raw_socket(server.port, token("ana")) as raw, unnoticed(server):
         closed = asyncio.create_task(raw.closed())
         await send_all(raw, frame(PING, b"x" * 20) * 2000, 100)
         assert await closed == 4006
 
 
+@pytest.mark.line(33, "a flood of pings, no pong read")
 @fast
 async def test_a_flood_of_pings_from_who_reads_no_pong_is_refused(
-    server: Server, token: Token
+    server: Server, token: Token, unnoticed: Unnoticed
 ) -> None:
     async with raw_socket(server.port, token("ana"), receive_buffer=4096) as raw:
         raw.stop_reading()
-        async with unnoticed(server, token):
+        async with unnoticed(server):
             await send_all(raw, frame(PING, b"x" * 125) * 500, 400)
         raw.read_on()
         await raw.dropped()
@@ -306,11 +302,11 @@ async def test_a_flood_of_pings_from_who_reads_no_pong_is_refused(
 
 @pytest.mark.parametrize("reads", [True, False])
 async def test_where_pings_are_not_counted_memory_stays_flat_all_the_same(
-    lax: Server, token: Token, reads: bool
+    lax: Server, token: Token, reads: bool, unnoticed: Unnoticed
 ) -> None:
     async with (
         raw_socket(lax.port, token("ana"), receive_buffer=4096) as raw,
-        unnoticed(lax, token),
+        unnoticed(lax),
     ):
         if not reads:
             raw.stop_reading()

@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed
 from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
+from ..e2e.conftest import APP
+from ..e2e.server import Server, serving
+from ..e2e.sockets import Token, ask, opened, post, read
 from ..proxy import proxying
-from .conftest import APP
-from .server import Server, serving
-from .test_core import Token, ask, opened, post, read
 
 CLOSING = {"code": "restart", "reconnect": True, "retry_after_ms": 5000}
 
@@ -58,6 +58,7 @@ async def crowd(
     return sockets
 
 
+@pytest.mark.line(5, "SIGTERM with 1 000 sockets")
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_thousand_idle_clients_are_told_and_the_process_ends(
     token: Token, workers: int
@@ -97,6 +98,7 @@ async def test_a_worker_that_is_ended_by_itself_says_goodbye_and_ends(token: Tok
         server.stop()
 
 
+@pytest.mark.line(5, "SIGTERM while events are sent")
 async def test_what_was_sent_before_a_stop_arrives_before_the_close(token: Token) -> None:
     server = Server(APP, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
     try:
@@ -150,6 +152,7 @@ async def test_a_request_in_flight_is_answered_before_the_close(
         server.stop()
 
 
+@pytest.mark.line(5, "SIGTERM, and another server")
 async def test_clients_come_back_to_the_next_server_by_themselves(token: Token) -> None:
     first = Server(APP, RETRY_AFTER=0.2)
     try:

@@ -20,12 +20,12 @@ from quart_realtime.client import Client, Room
 from quart_realtime.emitter import Emitter
 from quart_realtime.errors import BrokerUnavailable
 
+from ..e2e.conftest import make_token
+from ..e2e.nodes import SOON, nodes
+from ..e2e.nodes import publish as post
+from ..e2e.server import Server
 from ..proxy import Proxy, proxying
 from ..valkey import Valkey
-from .conftest import make_token
-from .nodes import SOON, nodes
-from .nodes import publish as post
-from .server import Server
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 EVENTS = round(SECONDS / 60 * 20_000)

@@ -9,17 +9,18 @@ from itertools import count
 from typing import Any
 from urllib.error import HTTPError
 
+import pytest
 from websockets.asyncio.client import connect as connect_socket
 
 from quart_realtime.client import Client, Disconnect, Room
 
+from ..e2e.conftest import APP, make_token
+from ..e2e.nodes import BOUND, call, client, nodes, publish
+from ..e2e.server import Server, serving
+from ..e2e.sockets import close_code
 from ..proxy import proxying
 from ..valkey import Valkey, cluster, cluster_url, replica_of, sentinels, valkey
 from ..waiting import until
-from .conftest import APP, make_token
-from .nodes import BOUND, call, client, nodes, publish
-from .server import Server, serving
-from .test_core import close_code
 
 SLOW = 20.0
 """How many seconds it may take to get over a fault."""
@@ -79,6 +80,7 @@ async def story_of(connected: Client, name: str) -> Story:
     return Story(await connected.subscribe(f"numbers:{name}"))
 
 
+@pytest.mark.line(9, "Redis paused for 10 s")
 async def test_while_redis_is_paused_sockets_stay_and_requests_and_rest_writes_succeed() -> None:
     with nodes() as (redis, servers):
         async with client(servers[0], "ana") as ana:
@@ -134,6 +136,7 @@ async def test_who_connects_while_redis_is_away_is_told_to_come_back_and_gets_in
         await connecting.disconnect()
 
 
+@pytest.mark.line(8, "Redis back, empty")
 async def test_when_redis_returns_empty_everybody_is_told_that_the_place_is_lost() -> None:
     with nodes(RETRY_AFTER=0.2) as (redis, servers):
         async with client(servers[0], "ana") as ana, client(servers[1], "bob") as bob:
@@ -157,6 +160,7 @@ async def test_when_redis_returns_empty_everybody_is_told_that_the_place_is_lost
                 assert story.events == [0, 1, 2, 10, 11, 12]
 
 
+@pytest.mark.line(10, "the subscriber's link black-holed")
 async def test_a_node_whose_link_is_black_holed_makes_up_for_it_and_its_clients_see_nothing() -> (
     None
 ):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .raw_socket import (
+from ..e2e.raw_socket import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -30,7 +30,7 @@ from .raw_socket import (
     frame,
     raw_socket,
 )
-from .server import Server, serving
+from ..e2e.server import Server, serving
 
 ECHO = "tests.e2e.echo:app"
 MASK = b"\x37\xfa\x21\x3d"
@@ -258,6 +258,7 @@ async def play(raw: RawSocket, case: Case) -> None:
     await raw.dropped()
 
 
+@pytest.mark.line(44, "Autobahn's cases, written anew")
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_each_case_of_the_family_goes_as_the_protocol_says(
     echo: Server, family: Callable[[], Iterator[Case]]
@@ -337,6 +338,7 @@ async def fuzz(command: str, url: str, cases: str, directory: Path) -> dict[str,
     return dict(json.loads((directory / "index.json").read_text())["echo"])
 
 
+@pytest.mark.line(44, "Autobahn's suite")
 @pytest.mark.timeout(500)
 async def test_autobahns_suite_finds_no_failure(
     echo: Server, tmp_path: Path, pytestconfig: pytest.Config
