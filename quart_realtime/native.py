@@ -87,6 +87,8 @@ class NativeHandler:
 
 async def encoded(result: Any) -> bytes:
     """Encode what a view may return, and raise what is no success."""
+    if isinstance(result, str):
+        return dump(result)  # Over HTTP an empty one is no body; here it is a value like others.
     value, status = await value_of(result)
     if not is_success(status):
         raise RouteError(status, to_builtins(value))

@@ -88,6 +88,13 @@ async def publish(name: str, first: int, last: int) -> Any:
     return "", 204
 
 
+@app.post("/numbers/<name>/<int:first>/<int:last>/keyed/<key>")
+async def publish_once(name: str, first: int, last: int, key: str) -> Any:
+    for number in range(first, last):
+        await realtime.notify("number", number, room=f"numbers:{name}", key=key)
+    return "", 204
+
+
 proxied = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1)
 """The app as it is served behind a proxy that ends TLS."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from urllib.request import Request, urlopen
@@ -22,10 +22,12 @@ SOON = Backoff(base=0.05, ceiling=0.5, longest_spread=0.5)
 
 
 @contextmanager
-def nodes(count: int = 2, **settings: Any) -> Iterator[tuple[Valkey, list[Server]]]:
-    """Run *count* processes that share a Valkey."""
+def nodes(
+    count: int = 2, *, options: Sequence[str] = (), **settings: Any
+) -> Iterator[tuple[Valkey, list[Server]]]:
+    """Run *count* processes that share a Valkey, which has *options*."""
     with ExitStack() as stack:
-        redis = stack.enter_context(valkey())
+        redis = stack.enter_context(valkey(*options))
         settings = {"BROKER_URL": redis.url, "RATE_LIMIT": None, **settings}
         yield redis, [stack.enter_context(serving(APP, **settings)) for _ in range(count)]
 

@@ -197,52 +197,6 @@ async def test_a_foreign_origin_is_refused_with_403_and_ones_own_is_not(
     assert server.logs("QUART_REALTIME_ALLOWED_ORIGINS")
 
 
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ("", "bad_request"),
-        ("null", "bad_request"),
-        ("[" * 60_000, "bad_request"),
-        ('{"type": "request", "id": true}', "bad_request"),
-        ('{"type": "nonsense", "id": "1"}', "bad_request"),
-        (
-            '{"type": "request", "id": "1", "resource": "r", "payload": {"action": "a"}}',
-            "not_found",
-        ),
-        (
-            '{"type": "request", "id": "1", "resource": "r", "payload": {"action": 1e400}}',
-            "bad_request",
-        ),
-        ('{"type": "subscribe", "id": "1", "payload": {"rooms": ["a\\u0000b"]}}', "bad_request"),
-        (
-            '{"type": "request", "id": "1", "resource": "bugs", "payload": {"action": "raise"}}',
-            "internal_error",
-        ),
-    ],
-)
-async def test_what_is_wrong_gets_its_error_and_the_connection_lives(
-    server: Server, token: Token, message: str, code: str
-) -> None:
-    async with opened(server, token("ana")) as socket:
-        error = await ask(socket, message)
-        assert (error["type"], error["payload"]["code"]) == ("error", code)
-        assert "secret" not in json.dumps(error)
-        assert await ask(socket, {"type": "ping"}) == {"type": "pong"}
-    if code == "internal_error":
-        assert server.logs("LookupError: a secret of the server")
-
-
-@pytest.mark.parametrize(
-    ("message", "code"), [("x" * 65_537, 1009), (b"binary", 4501), (b"", 4501)]
-)
-async def test_what_can_not_be_answered_closes(
-    server: Server, token: Token, message: str | bytes, code: int
-) -> None:
-    async with opened(server, token("ana")) as socket:
-        await socket.send(message)
-        assert await close_code(socket) == code
-
-
 async def test_a_flood_is_refused_then_closed_and_nobody_else_notices(token: Token) -> None:
     with serving(APP) as server:
         async with (
