@@ -9,12 +9,36 @@ from quart_schema import HttpSecurityScheme, Info, OpenAPIProvider, QuartSchema,
 
 from example_app import models
 
+ERROR = {
+    "type": "object",
+    "required": ["code", "message", "details"],
+    "properties": {
+        "code": {"type": "string"},
+        "message": {"type": "string"},
+        "details": {"type": "object"},
+    },
+}
+"""What every refusal's body is."""
+REFUSED = {
+    "description": "Refused",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
+DONE = {"204": {"description": "Done, with nothing to tell"}}
+
 
 class CompleteOpenAPIProvider(OpenAPIProvider):
-    """Describes the nested models too, which quart-schema 0.25 refers to but leaves out."""
+    """Describes refusals too, and the nested models that quart-schema 0.25 leaves out."""
 
     def schema(self) -> dict[str, Any]:
         description = super().schema()
+        for operations in description["paths"].values():
+            for operation in operations.values():
+                # Their keys are numbers, which can't be sorted beside a word.
+                described = {str(status): it for status, it in operation["responses"].items()}
+                operation["responses"] = {**(described or DONE), "default": REFUSED}
+                if "requestBody" in operation:
+                    operation["requestBody"]["required"] = True
+        description["components"]["schemas"]["Error"] = ERROR
         _, components = msgspec.json.schema_components(
             [model for model in vars(models).values() if attrs.has(model)],
             ref_template="#/components/schemas/{name}",

@@ -39,7 +39,7 @@ def _post(url: str, body: dict[str, Any], token: str | None) -> Any:
         headers["Authorization"] = f"Bearer {token}"
     request = Request(url, json.dumps(body).encode(), headers)  # noqa: S310
     try:
-        with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
+        with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310  # nosec B310
             return json.load(response)
     except HTTPError as error:
         with error:

@@ -90,4 +90,4 @@ class Heartbeat:
         return self._heard + self._settings.idle_timeout
 
     def _interval(self) -> float:
-        return self._settings.ping_interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        return self._settings.ping_interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311

@@ -148,7 +148,7 @@ class RealtimeClient:
         await self.send({"type": "ping", "id": ping_id})
         await self._claim(lambda frame: frame.get("id") == ping_id, "pong")
         for frame in self._unclaimed:
-            assert not _is_event(event, None)(frame), f"got an event {event!r}: {frame}"  # noqa: S101
+            assert not _is_event(event, None)(frame), f"got an event {event!r}: {frame}"  # noqa: S101  # nosec B101
 
     async def send(self, frame: Frame | str | bytes) -> None:
         """Send one message as it stands; a dictionary goes as JSON."""

@@ -1,5 +1,7 @@
 """Logging in and out."""
 
+import logging
+
 import msgspec
 from quart import Blueprint, request
 from quart_jwt_extended import (
@@ -23,8 +25,12 @@ from example_app.database import reading, writing
 from example_app.errors import UnauthorizedError
 from example_app.models import AccessToken, LoginBody, LogoutBody, TokenPair
 from example_app.passwords import is_password
+from example_app.realtime import realtime
 from example_app.revocation import revocations
 from example_app.store import users as store
+from quart_realtime import BrokerUnavailable
+
+logger = logging.getLogger("example_app")
 
 auth = Blueprint("auth", __name__)
 tag_blueprint(auth, ["auth"])
@@ -64,8 +70,16 @@ async def logout() -> tuple[str, int]:
     async with writing() as session:
         for token in tokens:
             await revocations().revoke_token(session, token)
-    # A websocket that was opened with the access token is closed at its next ping at the latest.
+    await _have_it_take_effect(get_jwt_identity())
     return "", 204
+
+
+async def _have_it_take_effect(user_id: str) -> None:
+    """Close the websockets that were opened with the token that is revoked."""
+    try:
+        await realtime.recheck(user_id)
+    except BrokerUnavailable:
+        logger.warning("websockets of %r are closed at their next ping only", user_id)
 
 
 async def _optional_body() -> LogoutBody:
