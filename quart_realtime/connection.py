@@ -382,8 +382,9 @@ class Connection:
 
     async def _enter(self, token: str, frame_id: str | None) -> None:
         identity = await self._services.authenticate(token)
-        if self._phase is not State.CLOSING:
+        if self._phase is State.CONNECTING:
             self._accept_token(identity)
+        if self._phase is State.CONNECTING:  # It may have ended in this very moment.
             await self._greet(frame_id)
 
     def _turn_away(self, error: RealtimeError, frame_id: str | None = None) -> None:

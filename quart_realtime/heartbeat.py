@@ -12,6 +12,8 @@ from .settings import Settings
 
 GRACE = 10.0
 """How many seconds past the ping interval a client that answers pings may be silent."""
+EARLY = 0.1
+"""By how many seconds a connection ends before its token: alarms come late, events must not."""
 JITTER = 0.1
 """By what part a ping's turn may be early or late, so that not all come at once."""
 
@@ -56,7 +58,7 @@ class Heartbeat:
         Held against this clock and not the wall's, so that setting that throws nobody out.
         """
         self._auth_deadline = None
-        self._token_deadline = None if remaining is None else now + remaining
+        self._token_deadline = None if remaining is None else now + remaining - EARLY
 
     def overdue(self, now: float) -> CloseCode | None:
         """Return the code to close with, None while all is well."""

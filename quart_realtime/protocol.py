@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
+from itertools import accumulate
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -319,25 +320,22 @@ def _read_envelope(text: str | bytes) -> _Envelope:
         raise MalformedFrame(f"not a JSON object: {error}") from None
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_INNERMOST = re.compile(rb"\[\]|\{\}")
+# What it has read it never reads again, however a string goes on: time grows as the length.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""In and out, as signed bytes."""
 
 
 def _too_deep(data: bytes) -> bool:
     """Tell whether *data* nests too deep for Python's own JSON reader further on.
 
-    Counting brackets settles it for nearly every message. For the rest the innermost pairs are
-    taken out, all at once, as often as the depth allows: whatever is left then was deeper.
+    Counting brackets settles it for nearly every message.
     """
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
-    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            break
-        brackets = _INNERMOST.sub(b"", brackets)
-    return bool(brackets)
+    steps = _STRING.sub(b"", data).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
 
 def is_short_name(value: object) -> bool:

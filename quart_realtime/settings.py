@@ -106,7 +106,7 @@ def split_origin(origin: str) -> tuple[str, str, int] | None:
     """Split an origin (RFC 6454) into scheme, host and port; None where it is none."""
     try:
         url = urlsplit(origin)
-        port = url.port or _DEFAULT_PORTS[url.scheme]
+        port = _DEFAULT_PORTS[url.scheme] if url.port is None else url.port
     except (ValueError, KeyError):
         return None
     rest = url.path or url.query or url.fragment or "@" in url.netloc

@@ -214,7 +214,7 @@ async def test_an_expired_token_asks_for_a_fresh_one() -> None:
 async def test_a_connection_ends_when_its_token_does_and_hears_nothing_after() -> None:
     app = make_app()
     realtime = Realtime(app)
-    async with realtime_client(app, await token(app, expires_delta=timedelta(seconds=1))) as client:
+    async with realtime_client(app, await token(app, expires_delta=timedelta(seconds=2))) as client:
         assert await client.wait_closed() == CloseCode.TOKEN_EXPIRED
         await realtime.notify("late", {})
         with pytest.raises(AssertionError, match="closed with 4001"):
@@ -223,7 +223,7 @@ async def test_a_connection_ends_when_its_token_does_and_hears_nothing_after() -
 
 async def test_a_fresh_token_for_the_same_user_keeps_the_connection() -> None:
     app = with_whoami(make_app())
-    async with realtime_client(app, await token(app, expires_delta=timedelta(seconds=1))) as client:
+    async with realtime_client(app, await token(app, expires_delta=timedelta(seconds=2))) as client:
         answer = await client.authenticate(await token(app, user_claims={"n": 2}))
         assert answer["expires_at"] > client.connected["expires_at"]
         told = await client.request("users", "whoami")

@@ -216,7 +216,7 @@ async def test_a_flood_is_refused_then_closed_and_nobody_else_notices(token: Tok
 async def test_a_token_that_ends_while_connected_asks_for_a_fresh_one(
     server: Server, token: Token
 ) -> None:
-    async with opened(server, token("ana", seconds=1)) as socket:
+    async with opened(server, token("ana", seconds=2)) as socket:
         assert (await read(socket))["payload"]["reconnect"] is True
         assert await close_code(socket) == 4001
 

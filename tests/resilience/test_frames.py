@@ -69,6 +69,26 @@ async def test_json_nested_a_million_deep_is_refused(token: Token, unnoticed: Un
                 await refused(roomy, token, message, "bad_request")
 
 
+SLOW_TO_READ = [
+    "[" * 129 + '"' + '\\"' * 32_000,
+    "[" * 129 + '"' + "\\" * 64_000,
+    "[" * 129 + '""' * 32_000,
+    "[" * 65_000,
+    "[" * 32_000 + "]" * 32_000,
+    "{" * 129 + '"' * 65_000,
+]
+"""What makes a reader that goes back on itself take seconds."""
+
+
+@pytest.mark.line(28, "JSON that takes bad readers seconds, in the largest message that may be")
+async def test_json_that_is_slow_to_read_holds_nobody_up(
+    server: Server, token: Token, unnoticed: Unnoticed
+) -> None:
+    async with unnoticed(server):
+        for message in SLOW_TO_READ:
+            await refused(server, token, message, "bad_request")
+
+
 @pytest.mark.line(29, "what is no message")
 @pytest.mark.parametrize("message", ["", " ", "[]", "null", '"x"', "17", "{}", "{"])
 async def test_what_is_no_message_is_an_error(server: Server, token: Token, message: str) -> None:

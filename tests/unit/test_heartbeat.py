@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from quart_realtime.heartbeat import GRACE, Heartbeat
 from quart_realtime.protocol import CloseCode
 from quart_realtime.settings import Settings
+from quart_realtime.wheel import TICK
 
 START = 5000.0
 SETTINGS = Settings(auth_timeout=10, idle_timeout=300, ping_interval=25)
@@ -44,7 +45,7 @@ def test_a_login_ends_the_wait_for_a_token() -> None:
 def test_a_token_s_end_is_the_connection_s_unless_a_fresh_one_comes() -> None:
     heartbeat = logged_in(60)
     heartbeat.heard(START + 59)
-    assert heartbeat.overdue(START + 59.9) is None
+    assert heartbeat.overdue(START + 59.8) is None
     assert heartbeat.overdue(START + 60) is CloseCode.TOKEN_EXPIRED
     heartbeat.logged_in(START + 59, 100)
     heartbeat.heard(START + 158)
@@ -139,3 +140,14 @@ def test_nothing_is_due_before_the_next_deadline(
     assert heartbeat.overdue(before) is None
     assert not heartbeat.wants_ping(before)
     assert heartbeat.overdue(due) is not None or heartbeat.wants_ping(due)
+
+
+def test_a_token_s_end_is_noticed_before_it_comes_however_late_an_alarm_is() -> None:
+    heartbeat = logged_in(60)
+    due = heartbeat.next_deadline()
+    while heartbeat.overdue(due) is None:
+        heartbeat.heard(due)
+        heartbeat.wants_ping(due)
+        due = heartbeat.next_deadline()
+    assert due + TICK <= START + 60
+    assert heartbeat.overdue(due) is CloseCode.TOKEN_EXPIRED
