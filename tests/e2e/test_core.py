@@ -117,24 +117,6 @@ async def test_what_is_written_by_rest_is_heard_on_the_socket(server: Server, to
     assert event["offset"] == 1
 
 
-@pytest.mark.parametrize("action", ["route", "native"])
-async def test_the_identity_of_two_users_never_leaks_in_a_thousand_requests(
-    server: Server, token: Token, action: str
-) -> None:
-    async def ask_often(user_id: str) -> None:
-        async with connect(server.ws_url, token=token(user_id)) as client:
-            for start in range(0, 500, 10):
-                numbers = [str(number) for number in range(start, start + 10)]
-                answers = await asyncio.gather(
-                    *(client.request("who", action, number=number) for number in numbers)
-                )
-                for number, answer in zip(numbers, answers, strict=True):
-                    assert answer == {"number": number, "who": [user_id] * 3}
-
-    async with asyncio.timeout(60):
-        await asyncio.gather(ask_often("ana"), ask_often("luis"))
-
-
 async def test_a_client_dropped_50_times_sees_each_of_1000_events_once_and_in_order(
     server: Server, token: Token
 ) -> None:
