@@ -128,6 +128,10 @@ class JWTAuthenticator:
             self._rules = rules
         return self._rules
 
+    def takes_cookies(self) -> bool:
+        """Whether a token may come in a cookie."""
+        return "cookies" in _locations(self._app)
+
     async def issue(self, identity: Any, claims: Mapping[str, Any] | None = None) -> str:
         """Make an access token for *identity*, with the app's own *claims* in it."""
         async with self._app.app_context():
@@ -144,7 +148,8 @@ class JWTAuthenticator:
         """Return the token that a handshake brings, None where it brings none.
 
         It is looked for in the subprotocols, in the JWT header, and then in the cookies and the
-        query string where ``JWT_TOKEN_LOCATION`` names them.
+        query string where ``JWT_TOKEN_LOCATION`` names them. A cookie counts only beside an
+        ``Origin``, which has been looked at by then: browsers send cookies for whatever page asks.
         """
         for offered in websocket.requested_subprotocols:
             if offered.startswith(BEARER_PREFIX):
@@ -152,9 +157,10 @@ class JWTAuthenticator:
         header = websocket.headers.get(jwt_config.header_name)
         if header:
             return _strip_header(header, jwt_config.header_type)
+        cookies = websocket.cookies if "Origin" in websocket.headers else {}
         for location in jwt_config.token_location:
-            if location == "cookies" and jwt_config.access_cookie_name in websocket.cookies:
-                return websocket.cookies[jwt_config.access_cookie_name]
+            if location == "cookies" and jwt_config.access_cookie_name in cookies:
+                return str(cookies[jwt_config.access_cookie_name])
             if location == "query_string" and jwt_config.query_string_name in websocket.args:
                 return str(websocket.args[jwt_config.query_string_name])
         return None

@@ -44,6 +44,12 @@ def check(
 
     attempt(authenticator.check_setup)
     attempt(lambda: _check_settings(app, settings))
+    if settings.allowed_origins == "*" and authenticator.takes_cookies():
+        problems.append(
+            'QUART_REALTIME_ALLOWED_ORIGINS is "*", and JWT_TOKEN_LOCATION has cookies: any page '
+            "that a user looks at could act as that user. List the origins that may, such as "
+            '["https://app.example.com"], or take the cookies out.'
+        )
     resolved, unresolved = resolve(app, registry)
     problems.extend(unresolved)
     natives: Natives = {}

@@ -20,7 +20,14 @@ from quart_jwt_extended import (
     jwt_required,
 )
 
-from quart_realtime import CloseCode, Conflict, Realtime, Unavailable, current_connection
+from quart_realtime import (
+    CloseCode,
+    Conflict,
+    Realtime,
+    SetupError,
+    Unavailable,
+    current_connection,
+)
 from quart_realtime.client_types import RealtimeError
 from quart_realtime.testing import HandshakeRefused, realtime_client
 
@@ -109,7 +116,12 @@ async def test_a_token_is_found_at_each_place_that_jwt_token_location_names(loca
     good = await token(app)
     how: dict[str, Any] = {
         "header": {"headers": {"Authorization": f"Bearer {good}"}},
-        "cookie": {"headers": {"Cookie": f"theme=dark; access_token_cookie={good}"}},
+        "cookie": {
+            "headers": {
+                "Cookie": f"theme=dark; access_token_cookie={good}",
+                "Origin": "http://localhost",
+            }
+        },
         "query": {"query": {"jwt": good}},
     }[location]
     async with realtime_client(app, **how) as client:
@@ -124,6 +136,21 @@ async def test_a_place_that_is_not_named_is_not_looked_at(how: dict[str, str]) -
     headers = {name: value.format(good) for name, value in how.items()}
     async with realtime_client(app, headers=headers) as client:
         assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+
+
+async def test_a_cookie_counts_only_beside_an_origin() -> None:
+    app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
+    app.config["JWT_TOKEN_LOCATION"] = ["cookies"]
+    headers = {"Cookie": f"access_token_cookie={await token(app)}"}
+    async with realtime_client(app, headers=headers) as client:
+        assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+
+
+async def test_cookies_and_any_origin_are_an_error_at_start_up() -> None:
+    app = with_whoami(make_app(ALLOWED_ORIGINS="*"))
+    app.config["JWT_TOKEN_LOCATION"] = ["headers", "cookies"]
+    with pytest.raises(SetupError, match="any page that a user looks at"):
+        await app.startup()
 
 
 @pytest.mark.parametrize("location", ["headers", "cookies", "query_string", "json"])
