@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from quart import abort
 
-from quart_realtime import BrokerUnavailable, Realtime
+from quart_realtime import BrokerUnavailable, Realtime, metrics
 from quart_realtime.client_types import RealtimeError
 from quart_realtime.testing import HandshakeRefused, RealtimeClient, realtime_client
 
@@ -197,3 +197,12 @@ async def test_events_are_counted_and_so_are_rooms_that_were_resumed(
             await runtime.publish("new", 2, ["box:open"], None)
     assert [count() for count in (published, delivered, dropped)] == [1, 2, 1]
     assert (recovered(), lost()) == (1, 1)
+
+
+def test_without_prometheus_client_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_installed", False)
+    made = metrics.make_metrics.__wrapped__()
+    before = sample("events_published_total")
+    made.published()
+    made.sample(True, {"ignored": 1}, 0.1)
+    assert sample("events_published_total") == before
