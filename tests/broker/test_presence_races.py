@@ -291,7 +291,7 @@ async def test_who_moves_to_another_node_is_told_to_have_come_last(
 ) -> None:
     async with ann_is_here(server.port, prefix) as (here, ann, there, watcher):
         gate = Gate(here, EXIT, monkeypatch).after()
-        going = asyncio.create_task(here.detach(ann))
+        going = asyncio.create_task(here.leave(ann, "hall"))
         await is_gone(there, "ann")
         async with asyncio.timeout(SLOW):
             await there.arrive("a2", "ann")
