@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any
 
 import pytest
@@ -21,6 +27,7 @@ __all__ = ["lane", "server", "token"]
 
 Figures = Callable[[str, Any], None]
 """Notes a figure of a test, for the table of ``python -m tests.resilience``."""
+Timed = Callable[[str], AbstractContextManager[None]]
 Unnoticed = Callable[[Server], AbstractAsyncContextManager[None]]
 """Sees that whatever is done to a server meanwhile is noticed by nobody else."""
 
@@ -42,6 +49,19 @@ def figures(record_property: Callable[[str, object], None]) -> Figures:
         record_property("figure", f"{name} {value}")
 
     return note
+
+
+@pytest.fixture
+def timed(figures: Figures) -> Timed:
+    """Note how long the block takes, under a name."""
+
+    @contextmanager
+    def timing(name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        figures(name, f"{time.monotonic() - began:.2f} s")
+
+    return timing
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from ..e2e.raw_socket import BOUND, CLOSE, TEXT, close, raw_socket, text, upgrad
 from ..e2e.server import Server, serving
 from ..e2e.sockets import close_code, opened, read, subscribe
 from ..valkey import valkey
+from .conftest import Timed
 from .forgery import FORGED, FORGED_FOR_KEY_PAIR, Forge, key_pair, signed
 
 APP = "tests.resilience.access_app:app"
@@ -299,16 +300,17 @@ async def test_a_connection_stays_its_users(server: Server, changes: dict[str, A
 @line(17, "logged out on one node: seen by the ping, or by recheck()")
 @cases(("ping_interval", "query"), [(1, ""), (600, "?recheck")])
 async def test_a_revoked_token_is_thrown_out_of_both_nodes(
-    pairs: Callable[[float], Pair], ping_interval: float, query: str
+    pairs: Callable[[float], Pair], ping_interval: float, query: str, timed: Timed
 ) -> None:
     pair = pairs(ping_interval)
     lost, kept = signed("ana"), signed("ana")
     async with AsyncExitStack() as stack:
         out = [await stack.enter_async_context(opened(node, lost)) for node in pair]
         still = [await stack.enter_async_context(opened(node, kept)) for node in pair]
-        status, _ = await call(pair[0], f"/log-out{query}", Authorization=f"Bearer {lost}")
-        assert status == 200
-        assert await asyncio.gather(*map(close_code, out)) == [4500, 4500]
+        with timed("by recheck()" if query else "by the ping"):
+            status, _ = await call(pair[0], f"/log-out{query}", Authorization=f"Bearer {lost}")
+            assert status == 200
+            assert await asyncio.gather(*map(close_code, out)) == [4500, 4500]
         for socket in still:
             await is_still(socket, "ana")
     for node in pair:

@@ -21,6 +21,7 @@ from ..e2e.sockets import close_code
 from ..proxy import proxying
 from ..valkey import Valkey, cluster, cluster_url, replica_of, sentinels, valkey
 from ..waiting import until
+from .conftest import Timed
 
 SLOW = 20.0
 """How many seconds it may take to get over a fault."""
@@ -161,9 +162,9 @@ async def test_when_redis_returns_empty_everybody_is_told_that_the_place_is_lost
 
 
 @pytest.mark.line(10, "the subscriber's link black-holed")
-async def test_a_node_whose_link_is_black_holed_makes_up_for_it_and_its_clients_see_nothing() -> (
-    None
-):
+async def test_a_node_whose_link_is_black_holed_makes_up_for_it_and_its_clients_see_nothing(
+    timed: Timed,
+) -> None:
     with valkey() as redis:
         async with proxying(redis.port) as proxy:
             far_url = f"redis://127.0.0.1:{proxy.port}/0"
@@ -179,10 +180,11 @@ async def test_a_node_whose_link_is_black_holed_makes_up_for_it_and_its_clients_
                         story = await story_of(ana, "holed")
                         await publish(one, "holed", 0, 3)
                         await story.until(lambda story: len(story.events) == 3)
-                        proxy.swallow()
-                        proxy.pass_new_on()
-                        await publish(one, "holed", 3, 6)
-                        await story.until(lambda story: len(story.events) == 6)
+                        with timed("delivered late by"):
+                            proxy.swallow()
+                            proxy.pass_new_on()
+                            await publish(one, "holed", 3, 6)
+                            await story.until(lambda story: len(story.events) == 6)
                         assert story.events == [0, 1, 2, 3, 4, 5]
                         assert ends == []
                         broker = await is_up(other, links_broken=1, gaps_filled=1)

@@ -18,6 +18,7 @@ from ..e2e.raw_socket import BOUND, PING, PONG, RawSocket, frame, raw_socket, te
 from ..e2e.server import Server, memory_flat, serving
 from ..e2e.sockets import Token, freed, post, subscribe
 from ..proxy import proxying
+from .conftest import Figures, Timed
 
 MIB = 1_048_576
 
@@ -69,7 +70,7 @@ async def fill(server: Server, token: Token, room: str, *, mib: int) -> None:
 
 @pytest.mark.line(1, "a reader that stops, 10 000 events sent")
 async def test_who_stops_reading_is_closed_and_the_others_hear_all_in_order(
-    server: Server, token: Token, lane: str
+    server: Server, token: Token, lane: str, figures: Figures
 ) -> None:
     heard: list[int] = []
     all_heard = asyncio.Event()
@@ -88,12 +89,13 @@ async def test_who_stops_reading_is_closed_and_the_others_hear_all_in_order(
         room.on("padded", hear)
         start = await subscribe(ana, "numbers:flow", "hall:a")
         ana.stop_reading()
-        with memory_flat(server):
+        with memory_flat(server) as measured:
             for first in range(0, EVENTS, 500):
                 url = f"{server.url}/numbers/flow/{first}/{first + 500}/padded/800"
                 assert await post(url, token("eva")) == 204
             await asyncio.wait_for(all_heard.wait(), BOUND)
             await asyncio.wait_for(left.wait(), BOUND)
+        figures("memory", f"+{measured.grown / MIB:.1f} MiB")
         assert heard == list(range(EVENTS))
         assert room.recovered
         assert server.logs("4005 too much was waiting")
@@ -144,7 +146,7 @@ async def test_a_client_that_read_nothing_for_a_while_returns_and_misses_nothing
 @pytest.mark.line(2, "a TCP window of zero for ever")
 @pytest.mark.lane("fast")
 async def test_who_never_reads_again_is_gone_when_the_heartbeat_has_waited_long_enough(
-    patient: Server, token: Token
+    patient: Server, token: Token, timed: Timed
 ) -> None:
     async with (
         watching(patient, token, "ana", "eva", "pilar") as left,
@@ -160,8 +162,9 @@ async def test_who_never_reads_again_is_gone_when_the_heartbeat_has_waited_long_
         with memory_flat(patient):
             await fill(patient, token, "stuck", mib=8)
             going_on = asyncio.create_task(go_on(pinging, frame(PING) + frame(PONG)))
-            await asyncio.wait_for(left.wait(), GONE)
-            await asyncio.gather(*(freed(patient, raw, BOUND) for raw in raws))
+            with timed("gone after"):
+                await asyncio.wait_for(left.wait(), GONE)
+                await asyncio.gather(*(freed(patient, raw, BOUND) for raw in raws))
         await going_on
 
 
@@ -248,6 +251,8 @@ def vanishing(request: pytest.FixtureRequest) -> Iterator[Future[float] | None]:
 
 @pytest.mark.line(3, "a peer that vanished")
 async def test_a_peer_that_vanishes_is_gone_within_36_seconds_by_default(
-    vanishing: Future[float],
+    vanishing: Future[float], figures: Figures
 ) -> None:
-    assert await asyncio.wrap_future(vanishing) <= 36
+    seconds = await asyncio.wrap_future(vanishing)
+    figures("gone after", f"{seconds:.1f} s")
+    assert seconds <= 36

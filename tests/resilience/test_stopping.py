@@ -21,6 +21,7 @@ from ..e2e.conftest import APP
 from ..e2e.server import Server, serving
 from ..e2e.sockets import Token, ask, opened, post, read
 from ..proxy import proxying
+from .conftest import Timed
 
 CLOSING = {"code": "restart", "reconnect": True, "retry_after_ms": 5000}
 
@@ -61,16 +62,17 @@ async def crowd(
 @pytest.mark.line(5, "SIGTERM with 1 000 sockets")
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_thousand_idle_clients_are_told_and_the_process_ends(
-    token: Token, workers: int
+    token: Token, workers: int, timed: Timed
 ) -> None:
     server = Server(APP, workers=workers, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
     try:
         async with AsyncExitStack() as stack:
             sockets = await crowd(stack, server, token("ana"), 1000)
-            server.process.terminate()
-            farewells = await asyncio.gather(*(farewell(socket) for socket in sockets))
-            assert farewells == [({"type": "closing", "payload": CLOSING}, 1012)] * 1000
-            assert await ended(server) == 0
+            with timed(f"all told and ended, {workers} workers,"):
+                server.process.terminate()
+                farewells = await asyncio.gather(*(farewell(socket) for socket in sockets))
+                assert farewells == [({"type": "closing", "payload": CLOSING}, 1012)] * 1000
+                assert await ended(server) == 0
     finally:
         server.stop()
 
