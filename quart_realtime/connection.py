@@ -341,7 +341,8 @@ class Connection:
 
     async def _work_on(self, message: Asked) -> None:
         try:
-            await self._services.count(self)
+            if not isinstance(message, Auth):  # Without a fresh token all would end.
+                await self._services.count(self)
             match message:
                 case Auth():
                     await self._refresh(message)
