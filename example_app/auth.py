@@ -45,7 +45,8 @@ def read_refresh_token(token: str, user_id: str) -> dict[str, Any]:
     except (PyJWTError, JWTExtendedException):
         claims = {}
     if claims.get("type") != "refresh" or claims["identity"] != user_id:
-        raise InvalidFieldsError({"refresh_token": "not a refresh token of yours"})
+        reason = "not a refresh token of yours"
+        raise InvalidFieldsError({"refresh_token": reason})
     return claims
 
 
