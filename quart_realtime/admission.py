@@ -22,6 +22,10 @@ LONGEST = 60.0
 """Within how many seconds at most whoever is turned away is told to come back."""
 
 
+AT_A_TURN = 8
+"""How many handshakes are begun in one turn of the event loop."""
+
+
 class Busy(Unavailable):
     """The process lets in as many as it can already.
 
@@ -93,3 +97,40 @@ class Admission:
         if len(self._entered) < 2:
             return SLOW_PACE
         return max(len(self._entered) / max(now - self._entered[0], 1.0), SLOW_PACE)
+
+
+class Turnstile:
+    """Lets so many through in each turn of the event loop, in their order.
+
+    However many come at once, what else the process has to do has its turn in between.
+
+    Args:
+        most: How many in a turn.
+    """
+
+    def __init__(self, most: int = AT_A_TURN) -> None:
+        self._most = most
+        self._passed = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def pass_through(self) -> None:
+        """Return when it is one's turn."""
+        if self._passed < self._most:
+            self._count()
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _count(self) -> None:
+        if self._passed == 0:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._passed += 1
+
+    def _next_turn(self) -> None:
+        self._passed = 0
+        while self._waiting and self._passed < self._most:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._count()
+                waiter.set_result(None)

@@ -149,6 +149,7 @@ def handing_over(base: type[Any]) -> type[Any]:
             self, websocket: Any, answer: _Answer, receive: Any, send: Any
         ) -> None:
             runtime = runtime_of(self.app)
+            await runtime.turnstile.pass_through()
             # A task of its own, so that no context of the app's outlives the handshake.
             deciding = asyncio.ensure_future(self.handle_websocket(websocket, answer.send))
             try:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from attrs import frozen
 from quart import Quart, current_app, has_app_context
 
-from .admission import Admission
+from .admission import Admission, Turnstile
 from .auth import Identity, JWTAuthenticator
 from .broker import Broker, BrokerHealth, MemoryBroker, Once, Presence
 from .broker_url import Kind, parse_broker_url
@@ -79,6 +79,7 @@ class Runtime:
         self.settings = settings
         self.authenticator = JWTAuthenticator(app)
         self.proxies = settings.proxies
+        self.turnstile = Turnstile()
         self.handshake_limiter = HandshakeLimiter(settings.handshake_rate_limit)
         self.limiter = MessageLimiter(settings.rate_limit)
         self.telemetry = Telemetry(make_metrics())
@@ -126,6 +127,7 @@ class Runtime:
             # Anew: these hold to the event loop that they are used in.
             self.wheel = TimerWheel()
             self.admission = Admission(lambda: self.lag.now, self.settings.retry_after)
+            self.turnstile = Turnstile()
             self._transports = Transports(self.settings)
             self.hub.catch_up = self._transports.catch_up
             await self.hub.start()

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from quart_realtime.admission import AT_ONCE, LONGEST, TOO_LATE, WAITING, Admission, Busy
+from quart_realtime.admission import AT_ONCE, LONGEST, TOO_LATE, WAITING, Admission, Busy, Turnstile
 from quart_realtime.lag import LagMeter
 
 from ..waiting import until
@@ -124,3 +124,31 @@ async def test_an_event_loop_that_was_held_up_is_late_by_that() -> None:
     meter.stop()
     assert meter.now == 0
     assert meter.take_most() == 0
+
+
+async def test_so_many_pass_in_a_turn_of_the_event_loop_and_the_others_in_their_order() -> None:
+    turnstile = Turnstile(3)
+    turn = 0
+    passed: list[tuple[int, int]] = []
+
+    async def come(number: int) -> None:
+        await turnstile.pass_through()
+        passed.append((number, turn))
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(come(number)) for number in range(20)]
+        tasks[7].cancel()
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0)
+            turn += 1
+    numbers = [number for number, _ in passed]
+    assert numbers == [number for number in range(20) if number != 7]
+    turns = [turn for _, turn in passed]
+    assert max(turns.count(turn) for turn in turns) <= 3
+
+
+async def test_who_comes_alone_passes_at_once() -> None:
+    turnstile = Turnstile(1)
+    for _ in range(5):
+        await turnstile.pass_through()
+        await asyncio.sleep(0)
