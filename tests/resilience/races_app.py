@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -27,6 +28,8 @@ real_time = time.time
 
 @app.before_serving
 async def watch_the_loop() -> None:
+    gc.collect()
+    gc.freeze()  # As docs/deploying.md advises.
     app.add_background_task(_watch)
 
 
