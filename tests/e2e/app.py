@@ -76,6 +76,20 @@ async def address() -> str:
     return current_connection.remote_addr
 
 
+shut: set[str] = set()
+
+
+@realtime.room("club:<name>")
+async def may_join_club(name: str) -> bool:
+    return name not in shut
+
+
+@app.post("/clubs/<name>/shut")
+async def shut_club(name: str) -> Any:
+    shut.add(name)
+    return "", 204
+
+
 @realtime.handler("bugs", "raise")
 async def bug() -> None:
     raise LookupError("a secret of the server")

@@ -16,9 +16,10 @@ from quart_realtime.client import Client, Disconnect
 from quart_realtime.emitter import Emitter, SyncEmitter
 
 from ..valkey import Valkey, cluster, cluster_url, replica_of, sentinels, valkey
-from .conftest import APP
-from .nodes import BOUND, client, nodes
+from .conftest import APP, make_token
+from .nodes import BOUND, call, client, nodes
 from .server import ROOT, Server, serving
+from .sockets import ask, opened, read
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,26 @@ async def test_a_user_is_sent_away_from_outside(served: tuple[Valkey, Server], a
     async with asyncio.timeout(BOUND):
         end = await ends.get()
     assert (end.code, end.reason, end.reconnecting) == (4502, "account closed", False)
+
+
+@pytest.mark.parametrize("kind", [Emitter, SyncEmitter])
+async def test_rights_are_looked_at_again_from_outside(
+    served: tuple[Valkey, Server], kind: type[Emitter | SyncEmitter]
+) -> None:
+    redis, server = served
+    club = f"club:{kind.__name__}"
+    async with opened(server, make_token("eva")) as eva:
+        joining = {"type": "subscribe", "id": "1", "payload": {"rooms": [club]}}
+        assert "error" not in (await ask(eva, joining))["payload"]["rooms"][0]
+        await call(server, "POST", f"/clubs/{kind.__name__}/shut")
+        if kind is Emitter:
+            async with Emitter(redis.url) as emitter:
+                await emitter.recheck("eva")
+        else:
+            with SyncEmitter(redis.url) as emitter:
+                emitter.recheck("eva")
+        frame = await read(eva)
+        assert frame["payload"] == {"type": "room_left", "data": {"room": club}}
 
 
 def test_what_is_declared_is_checked(served: tuple[Valkey, Server]) -> None:
