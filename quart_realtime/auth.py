@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import jwt
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from quart import Quart, current_app, g
 from quart.wrappers import Websocket
 from quart_jwt_extended import view_decorators
@@ -120,6 +120,27 @@ class JWTAuthenticator:
                 leeway=_seconds(jwt_config.leeway),
                 rules=self._shared_rules(data, header),
             )
+
+    async def check_again(self, identity: Identity) -> Identity:
+        """Return *identity* with its user loaded anew, unless it counts no longer.
+
+        Blacklist, claims verification and user loader are asked. When the token begins and ends
+        isn't looked at: that was settled when it was shown, by a clock that nobody sets.
+
+        Raises:
+            TokenRefused: it counts no longer.
+
+        """
+        async with self._app.app_context():
+            try:
+                verify_token_not_blacklisted(identity.token_data, "access")
+                verify_token_claims(identity.token_data)
+                user = _load_user(identity.token_data)
+            except RevokedTokenError:
+                raise TokenRefused("the token has been revoked") from None
+            except JWTExtendedException as error:
+                raise TokenRefused(f"the token is not accepted: {_reason(error)}") from None
+        return evolve(identity, user=user)
 
     def _shared_rules(self, data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
         """Return one tuple for all tokens that are checked alike, to keep connections small."""

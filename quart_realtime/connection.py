@@ -459,7 +459,7 @@ class Connection:
         if identity is None or self._phase is not State.OPEN:
             return
         try:
-            await self._services.authenticate(identity.token)
+            await self._services.check_again(identity)
         except TokenRefused as error:
             # It may have been refreshed meanwhile.
             if self.identity is not None and self.identity.token == identity.token:

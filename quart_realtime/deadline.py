@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -47,3 +47,20 @@ def _go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, 
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+async def contained(work: Awaitable[T]) -> T:
+    """Return what *work* comes to; if that awaits something which is cancelled, it has failed.
+
+    Cancelling the task that runs it is another matter, and goes through.
+
+    Raises:
+        RuntimeError: so it has.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("something that was awaited has been cancelled") from error

@@ -16,7 +16,7 @@ from .auth import JWTAuthenticator, log_in
 from .broker import Broker
 from .connection import Connection
 from .context import in_connection
-from .deadline import within
+from .deadline import contained, within
 from .errors import (
     InternalError,
     NotFound,
@@ -149,7 +149,9 @@ class Dispatcher:
     async def _answer(self, connection: Connection, resolved: Resolved, request: Request) -> Answer:
         seconds = resolved.handler.timeout or self._settings.request_timeout
         try:
-            return Answer(await within(seconds, self._run(connection, resolved, request)))
+            return Answer(
+                await within(seconds, contained(self._run(connection, resolved, request)))
+            )
         except Exception as error:
             told = await error_of(error)
             if isinstance(told, RequestTimeout):
@@ -192,7 +194,7 @@ class Dispatcher:
         """
         identity = connection.identity
         if identity is not None and self._authenticator.can_be_revoked():
-            fresh = await self._authenticator.check(identity.token)
+            fresh = await self._authenticator.check_again(identity)
             if connection.identity is identity:
                 connection.identity = fresh
 
@@ -200,7 +202,7 @@ class Dispatcher:
         self, connection: Connection, function: AnyFunction, *arguments: Any, **named: Any
     ) -> Any:
         """Run a hook or a room's authoriser as a native handler runs, and return its result."""
-        work = self._run_hook(connection, function, arguments, named)
+        work = contained(self._run_hook(connection, function, arguments, named))
         async with asyncio.timeout(self._settings.request_timeout):
             # A context of its own, since an app context would be shared with whatever is around.
             return await asyncio.get_running_loop().create_task(work, context=Context())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 
 try:
     from prometheus_client import Counter, Gauge, Histogram
@@ -75,18 +75,26 @@ class PrometheusMetrics(Metrics):
         self._closed = Counter(f"{PREFIX}closes", "Connections that ended", ["code"])
         self._limited = Counter(f"{PREFIX}rate_limited", "Refused by a limit", ["limit"])
         self._resumed = Counter(f"{PREFIX}resumes", "Rooms resumed", ["result"])
-        self._broker_up = Gauge(
-            f"{PREFIX}broker_up",
-            "Whether the broker can be reached and heard",
-            multiprocess_mode="livemin",
-        )
         self._broker = {
             "links_broken": Counter(f"{PREFIX}broker_links_broken", "Links to Redis that broke"),
             "gaps_filled": Counter(f"{PREFIX}broker_gaps_filled", "Gaps filled from history"),
             "rooms_lost": Counter(f"{PREFIX}broker_rooms_lost", "Rooms whose members must resume"),
             "ignored": Counter(f"{PREFIX}broker_ignored", "Messages that made no sense"),
         }
-        self._lag = Gauge(
+
+    # When they are first set, so that a process which only starts others has none.
+
+    @cached_property
+    def _broker_up(self) -> Gauge:
+        return Gauge(
+            f"{PREFIX}broker_up",
+            "Whether the broker can be reached and heard",
+            multiprocess_mode="livemin",
+        )
+
+    @cached_property
+    def _lag(self) -> Gauge:
+        return Gauge(
             f"{PREFIX}loop_lag_seconds",
             "The most that the event loop was late within a second",
             multiprocess_mode="livemax",

@@ -17,6 +17,7 @@ from .auth import Identity, JWTAuthenticator
 from .broker import Broker, BrokerHealth, MemoryBroker, Once, Presence
 from .broker_url import Kind, parse_broker_url
 from .connection import Connection
+from .deadline import contained
 from .dispatch import Dispatcher
 from .errors import RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
@@ -261,6 +262,10 @@ class Runtime:
         """Return whose *token* it is, or raise TokenRefused."""
         return await self.authenticator.check(token)
 
+    async def check_again(self, identity: Identity) -> None:
+        """Raise TokenRefused where a token that was good no longer is, but for its time."""
+        await self.authenticator.check_again(identity)
+
     def token_may_be_revoked(self) -> bool:
         """Whether tokens that were good are to be looked at again."""
         return self.authenticator.can_be_revoked()
@@ -377,7 +382,7 @@ class Runtime:
         async with self._app_context():
             for listener in listeners:
                 try:
-                    await self.app.ensure_async(listener)(notification)
+                    await contained(self.app.ensure_async(listener)(notification))
                 except Exception:
                     name = listener.__qualname__
                     logger.exception("the listener %s to %s failed", name, notification.type)

@@ -32,6 +32,9 @@ class Services(RoomRules, Protocol):
     async def authenticate(self, token: str) -> Identity:
         """Return whose *token* it is, or raise TokenRefused."""
 
+    async def check_again(self, identity: Identity) -> None:
+        """Raise TokenRefused where a token that was good no longer is, but for its time."""
+
     async def count(self, connection: Any) -> None:
         """Raise RateLimited where its user asks for too much."""
 

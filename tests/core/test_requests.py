@@ -556,6 +556,41 @@ async def test_who_goes_on_over_a_handler_s_rate_is_sent_away() -> None:
         assert (await client.receive("closing"))["payload"]["code"] == "rate_limited"
 
 
+@pytest.mark.parametrize("kind", ["native", "route"])
+async def test_a_handler_that_awaits_what_is_cancelled_is_an_error(
+    app: Quart, realtime: Realtime, kind: str
+) -> None:
+    async def wait() -> Any:
+        waiting = asyncio.get_running_loop().create_future()
+        waiting.cancel()
+        await waiting
+
+    realtime.handler("bugs", "wait")(wait)
+    if kind == "route":
+        app.add_url_rule("/bugs", view_func=wait)
+    async with realtime_client(app, user_id="ana") as client:
+        assert (await refused(client, "bugs", "wait")).code == "internal_error"
+
+
+async def test_a_listener_that_awaits_what_is_cancelled_does_no_harm(
+    app: Quart, realtime: Realtime
+) -> None:
+    @realtime.on("told")
+    async def wait(_: Any) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        waiting.cancel()
+        await waiting
+
+    @realtime.handler("bugs", "tell")
+    async def tell() -> str:
+        await realtime.notify("told", 1)
+        return "told"
+
+    async with realtime_client(app, user_id="ana") as client:
+        assert await client.request("bugs", "tell") == "told"
+        assert await client.expect("told") == 1
+
+
 # Requests that run once
 
 

@@ -49,7 +49,7 @@ async def test_the_figures_are_those_of_all_workers(server: Server, token: Token
         assert found["connections",] == 8
         assert found["handshakes_total", "connected"] == 8
         assert found["request_seconds_count", "echo", "ok", "say"] == 8
-        assert found["broker_up",] == 1
+        await until(lambda: scrape(server).get(("broker_up",)) == 1, 10)
     await until(lambda: scrape(server)["connections",] == 0, 10)
 
 
