@@ -283,7 +283,9 @@ async def test_a_token_good_for_a_year_is_not_refreshed_early(page: Tab, luis: A
     await luis.write("still there")
     await page.run("() => lab.until(() => lab.ana.said.includes('still there'))")
     assert await page.run("() => lab.calls") == 1
-    assert await page.run("() => lab.ana.told.error") == []
+    # A handshake that a slow machine makes wait too long is no word about the token.
+    told = await page.run("() => lab.ana.told.error.map(String)")
+    assert [error for error in told if "closed with 1006" not in error] == []
 
 
 # Requests
