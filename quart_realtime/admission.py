@@ -16,12 +16,12 @@ WAITING = 500
 """How many more wait for that; those beyond are told to come back."""
 TOO_LATE = 0.25
 """While the event loop is so many seconds late, nobody is let in who would have to wait."""
-SLOW_PACE = 100.0
-"""How many clients a second are taken to get in where it isn't known better."""
+PACE = 100.0
+"""How many clients a second are taken to get in where it isn't known yet."""
+LATELY = 5.0
+"""Over how many seconds their pace is measured."""
 LONGEST = 60.0
 """Within how many seconds at most whoever is turned away is told to come back."""
-
-
 AT_A_TURN = 8
 """How many handshakes are begun in one turn of the event loop."""
 
@@ -59,7 +59,7 @@ class Admission:
         self._clock = clock
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._entered: deque[float] = deque(maxlen=1000)
+        self._entered: deque[float] = deque(maxlen=10_000)
         self._turned_away: deque[float] = deque(maxlen=100_000)
 
     @asynccontextmanager
@@ -93,10 +93,12 @@ class Admission:
         return window
 
     def _pace(self, now: float) -> float:
-        """Return how many get in within a second."""
-        if len(self._entered) < 2:
-            return SLOW_PACE
-        return max(len(self._entered) / max(now - self._entered[0], 1.0), SLOW_PACE)
+        """Return how many have got in within a second lately."""
+        while self._entered and self._entered[0] <= now - LATELY:
+            self._entered.popleft()
+        if not self._entered:
+            return PACE
+        return len(self._entered) / max(now - self._entered[0], 1.0)
 
 
 class Turnstile:

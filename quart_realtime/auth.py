@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
 from datetime import timedelta
@@ -95,19 +96,11 @@ class JWTAuthenticator:
         if not token.isascii():  # RFC 7515: base64url and dots.
             raise TokenRefused("the token is not accepted: it is no JWT")
         async with self._app.app_context():
-            try:
+            with _refusals():
                 data = decode_token(token)
                 verify_token_type(data, expected_type="access")
-                verify_token_not_blacklisted(data, "access")
-                verify_token_claims(data)
-                user = _load_user(data)
+                user = _user_of(data)
                 header = _header_of(token.partition(".")[0])
-            except jwt.ExpiredSignatureError:
-                raise TokenRefused("the token has expired", expired=True) from None
-            except RevokedTokenError:
-                raise TokenRefused("the token has been revoked") from None
-            except (jwt.InvalidTokenError, jwt.InvalidKeyError, JWTExtendedException) as error:
-                raise TokenRefused(f"the token is not accepted: {_reason(error)}") from None
             data = _lean(data)
             return Identity(
                 user_id=_as_text(data[jwt_config.identity_claim_key]),
@@ -132,14 +125,8 @@ class JWTAuthenticator:
 
         """
         async with self._app.app_context():
-            try:
-                verify_token_not_blacklisted(identity.token_data, "access")
-                verify_token_claims(identity.token_data)
-                user = _load_user(identity.token_data)
-            except RevokedTokenError:
-                raise TokenRefused("the token has been revoked") from None
-            except JWTExtendedException as error:
-                raise TokenRefused(f"the token is not accepted: {_reason(error)}") from None
+            with _refusals():
+                user = _user_of(identity.token_data)
         return evolve(identity, user=user)
 
     def _shared_rules(self, data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
@@ -151,7 +138,7 @@ class JWTAuthenticator:
 
     def takes_cookies(self) -> bool:
         """Whether a token may come in a cookie."""
-        return "cookies" in _locations(self._app)
+        return _EXTENSION in self._app.extensions and "cookies" in _locations(self._app)
 
     async def issue(self, identity: Any, claims: Mapping[str, Any] | None = None) -> str:
         """Make an access token for *identity*, with the app's own *claims* in it."""
@@ -319,6 +306,26 @@ def _seconds(value: timedelta | float) -> float:
 def _locations(app: Quart) -> Sequence[str]:
     locations = app.config["JWT_TOKEN_LOCATION"]
     return (locations,) if isinstance(locations, str) else tuple(locations)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise TokenRefused for whatever quart-jwt-extended has against a token."""
+    try:
+        yield
+    except jwt.ExpiredSignatureError:
+        raise TokenRefused("the token has expired", expired=True) from None
+    except RevokedTokenError:
+        raise TokenRefused("the token has been revoked") from None
+    except (jwt.InvalidTokenError, jwt.InvalidKeyError, JWTExtendedException) as error:
+        raise TokenRefused(f"the token is not accepted: {_reason(error)}") from None
+
+
+def _user_of(data: dict[str, Any]) -> Any:
+    """Ask whether a token still counts, whatever the time, and return whom the app loads for it."""
+    verify_token_not_blacklisted(data, "access")
+    verify_token_claims(data)
+    return _load_user(data)
 
 
 def _load_user(data: dict[str, Any]) -> Any:

@@ -341,7 +341,8 @@ class Connection:
 
     async def _work_on(self, message: Asked) -> None:
         try:
-            if not isinstance(message, Auth):  # Without a fresh token all would end.
+            if self._settings.user_rate_limit is not None and not isinstance(message, Auth):
+                # But for a fresh token, without which all would end.
                 await self._services.count(self)
             match message:
                 case Auth():
@@ -386,7 +387,7 @@ class Connection:
         if self._phase is State.CONNECTING:
             self._accept_token(identity)
         if self._phase is State.CONNECTING:  # It may have ended in this very moment.
-            await self._greet(frame_id)
+            await self._greet(identity, frame_id)
 
     def _turn_away(self, error: RealtimeError, frame_id: str | None = None) -> None:
         """Tell why nobody is let in, or may stay, and close."""
@@ -398,10 +399,10 @@ class Connection:
         else:
             self._close_soon(code, str(error))
 
-    async def _greet(self, frame_id: str | None) -> None:
+    async def _greet(self, identity: Identity, frame_id: str | None) -> None:
         """Take the user in, run the app's hooks, and only then tell the client."""
         self._phase = protocol.TRANSITIONS[self._phase][Auth]
-        user_id = self.user_id or ""
+        user_id = identity.user_id
         limit = self._settings.max_connections_per_user
         if await self._services.hub.attach(self, user_id) > limit:
             self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
@@ -415,26 +416,21 @@ class Connection:
             return
         await self._services.greet(self)
         self._greeted = True
-        self._finish_greeting(frame_id)
+        # A fresh token may have come meanwhile.
+        self._finish_greeting(self.identity or identity, frame_id)
 
-    def _finish_greeting(self, frame_id: str | None) -> None:
+    def _finish_greeting(self, identity: Identity, frame_id: str | None) -> None:
         """Tell the client that it is connected, and only then what has happened meanwhile."""
-        expires_at = None if self.identity is None else self.identity.expires_at
         if frame_id is not None:
-            self._respond(frame_id, {"user_id": self.user_id, "expires_at": expires_at})
+            self._respond_to_auth(frame_id, identity)
         greeting, self._greeting = self._greeting or Greeting(), None
-        payload = {
-            "connection_id": self.id,
-            "user_id": self.user_id,
-            "ping_interval": self._settings.ping_interval,
-            "idle_timeout": self._settings.idle_timeout,
-            "max_message_size": self._settings.max_message_size,
-            "expires_at": expires_at,
-            "rooms": greeting.places,
-        }
-        self._answer(frames.connected_frame(payload))
+        self._answer(greeting.welcome(self.id, identity, self._settings))
         self._services.telemetry.connected(self)
         greeting.release(self._answer)
+
+    def _respond_to_auth(self, frame_id: str, identity: Identity) -> None:
+        told = {"user_id": identity.user_id, "expires_at": identity.expires_at}
+        self._respond(frame_id, told)
 
     async def _refresh(self, message: Auth) -> None:
         """Take a fresh token for the same user on the live connection."""
@@ -443,8 +439,7 @@ class Connection:
             raise Unauthorized("this connection belongs to another user: open a new one")
         other_claims = identity.claims != self.claims
         self._accept_token(identity)
-        told = {"user_id": self.user_id, "expires_at": identity.expires_at}
-        self._respond(message.id, told)
+        self._respond_to_auth(message.id, identity)
         if other_claims:
             await self.recheck()
 

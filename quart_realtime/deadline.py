@@ -60,7 +60,12 @@ async def contained(work: Awaitable[T]) -> T:
     try:
         return await work
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if ends_its_task(error):
             raise
         raise RuntimeError("something that was awaited has been cancelled") from error
+
+
+def ends_its_task(error: BaseException) -> bool:
+    """Tell whether *error* says that the task which runs is to end, and no more than that."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)

@@ -16,7 +16,7 @@ from .auth import JWTAuthenticator, log_in
 from .broker import Broker
 from .connection import Connection
 from .context import in_connection
-from .deadline import contained, within
+from .deadline import contained, ends_its_task, within
 from .errors import (
     InternalError,
     NotFound,
@@ -149,10 +149,10 @@ class Dispatcher:
     async def _answer(self, connection: Connection, resolved: Resolved, request: Request) -> Answer:
         seconds = resolved.handler.timeout or self._settings.request_timeout
         try:
-            return Answer(
-                await within(seconds, contained(self._run(connection, resolved, request)))
-            )
-        except Exception as error:
+            return Answer(await within(seconds, self._run(connection, resolved, request)))
+        except (Exception, asyncio.CancelledError) as error:
+            if ends_its_task(error):
+                raise
             told = await error_of(error)
             if isinstance(told, RequestTimeout):
                 logger.warning("%s took more than %g s", resolved.handler.name, seconds)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .frames import Frame
+from .auth import Identity
+from .frames import Frame, connected_frame
 from .hub import Entry
+from .settings import Settings
 
 
 class Greeting:
@@ -24,6 +26,20 @@ class Greeting:
     def hold(self, frame: Frame) -> None:
         """Keep *frame* for afterwards."""
         self._held.append(frame)
+
+    def welcome(self, connection_id: str, identity: Identity, settings: Settings) -> Frame:
+        """Return what the client is told first."""
+        return connected_frame(
+            {
+                "connection_id": connection_id,
+                "user_id": identity.user_id,
+                "ping_interval": settings.ping_interval,
+                "idle_timeout": settings.idle_timeout,
+                "max_message_size": settings.max_message_size,
+                "expires_at": identity.expires_at,
+                "rooms": self.places,
+            }
+        )
 
     def release(self, send: Callable[[Frame], None]) -> None:
         """Let everything through, in the order it came."""

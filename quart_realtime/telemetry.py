@@ -23,6 +23,7 @@ logger = logging.getLogger("quart_realtime")
 
 ROOMS_NAMED = 5
 """How many of the rooms that a client asked for in one message and isn't let into are named."""
+_CODES = frozenset(CloseCode)
 _REFUSALS = frozenset({Forbidden.code, RateLimited.code, Unauthorized.code})
 
 
@@ -110,17 +111,16 @@ class Telemetry:
     ) -> None:
         """Tell how a request was answered: by an error of *code*, or well where that is None."""
         self.metrics.request(resource, action, code or "ok", seconds)
+        refused = code in _REFUSALS
+        if not refused and not logger.isEnabledFor(logging.DEBUG):
+            return
         fields = {"resource": resource, "action": action, "duration": round(seconds, 6)}
-        if code in _REFUSALS:
-            self._refusal(client, "request", code, f"{resource}.{action}", **fields)
-        elif logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "%s.%s: %s",
-                resource,
-                action,
-                code or "ok",
-                extra=_of(client, code=code or "ok", **fields),
-            )
+        name = f"{resource}.{action}"
+        if refused:
+            self._refusal(client, "request", code, name, **fields)
+        else:
+            said = code or "ok"
+            logger.debug("%s: %s", name, said, extra=_of(client, code=said, **fields))
 
     def _refusal(
         self, client: Client, what: str, code: str | None, text: str, **fields: Any
@@ -150,7 +150,7 @@ class Telemetry:
 
 def _label(code: int) -> str:
     """Return the name that a close is counted by; clients may close with codes of any kind."""
-    known = code in set(CloseCode) or 4000 <= code < 5000
+    known = code in _CODES or 4000 <= code < 5000
     return close_label(code) if known else "other"
 
 

@@ -153,6 +153,14 @@ async def test_cookies_and_any_origin_are_an_error_at_start_up() -> None:
         await app.startup()
 
 
+async def test_where_there_is_no_jwt_manager_any_origin_is_no_other_error() -> None:
+    app = Quart("tests")
+    app.config["QUART_REALTIME_ALLOWED_ORIGINS"] = "*"
+    Realtime(app)
+    with pytest.raises(SetupError, match=r"write JWTManager\(app\)"):
+        await app.startup()
+
+
 @pytest.mark.parametrize("location", ["headers", "cookies", "query_string", "json"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_route_gets_the_current_token_where_the_app_looks_for_it(

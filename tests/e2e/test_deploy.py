@@ -293,6 +293,7 @@ async def test_the_rights_that_are_documented_are_all_that_the_app_needs(
         monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'chat.sqlite'}")
         url = redis.url.replace("//", "//chat:password@")
         monkeypatch.setenv("QUART_REALTIME_BROKER_URL", url)
+        monkeypatch.setenv("QUART_REALTIME_USER_RATE_LIMIT", '"1000/second"')
         with serving(APP) as app:
             async with person(app, "ana") as ana, person(app, "ana") as again:
                 renamed = {"user_id": "ana", "user": {"name": "Ana"}}

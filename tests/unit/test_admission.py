@@ -72,6 +72,19 @@ async def test_the_more_are_turned_away_the_longer_is_the_time_to_come_back_with
         crowd.go_on.set()
 
 
+async def test_the_time_to_come_back_within_is_by_the_pace_at_which_others_got_in_lately() -> None:
+    crowd = Crowd()
+    crowd.go_on.set()
+    for _ in range(40):  # Ten a second.
+        crowd.now += 0.1
+        await crowd.come(0)
+    crowd.go_on.clear()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        await crowd.all_come(group, AT_ONCE + WAITING + 101)
+        assert crowd.refused[-1] == pytest.approx(10, rel=0.1)
+        crowd.go_on.set()
+
+
 async def test_while_the_event_loop_is_late_nobody_waits_but_an_empty_door_is_open() -> None:
     crowd = Crowd(lag=2 * TOO_LATE)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
