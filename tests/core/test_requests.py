@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -487,19 +489,31 @@ async def test_a_request_in_flight_runs_to_its_end_after_the_client_has_gone() -
         await asyncio.wait_for(done.wait(), 2)
 
 
-async def test_a_handlers_own_rate_counts_each_user_over_all_his_connections() -> None:
-    app = make_app()
-    realtime = Realtime(app)
+def mailing(rate: str | None = None, **settings: Any) -> Quart:
+    """Make an app with one handler, which allows *rate*."""
+    app = make_app(**settings)
 
-    @realtime.handler("mail", "send", rate_limit="2/minute")
+    @Realtime(app).handler("mail", "send", rate_limit=rate)
     async def send() -> str:
         return "sent"
 
+    return app
+
+
+@asynccontextmanager
+async def ana_twice_and_luis(
+    app: Quart,
+) -> AsyncIterator[tuple[RealtimeClient, RealtimeClient, RealtimeClient]]:
     async with (
         realtime_client(app, user_id="ana") as one,
         realtime_client(app, user_id="ana") as two,
         realtime_client(app, user_id="luis") as luis,
     ):
+        yield one, two, luis
+
+
+async def test_a_handlers_own_rate_counts_each_user_over_all_his_connections() -> None:
+    async with ana_twice_and_luis(mailing("2/minute")) as (one, two, luis):
         await one.request("mail", "send")
         await two.request("mail", "send")
         error = await refused(one, "mail", "send")
@@ -509,18 +523,7 @@ async def test_a_handlers_own_rate_counts_each_user_over_all_his_connections() -
 
 
 async def test_a_user_s_rate_counts_whatever_is_asked_over_all_connections() -> None:
-    app = make_app(USER_RATE_LIMIT="4/minute")
-    realtime = Realtime(app)
-
-    @realtime.handler("mail", "send")
-    async def send() -> str:
-        return "sent"
-
-    async with (
-        realtime_client(app, user_id="ana") as one,
-        realtime_client(app, user_id="ana") as two,
-        realtime_client(app, user_id="luis") as luis,
-    ):
+    async with ana_twice_and_luis(mailing(USER_RATE_LIMIT="4/minute")) as (one, two, luis):
         assert await one.request("mail", "send") == "sent"
         assert await two.request("mail", "send") == "sent"
         assert (await refused(one, "mail", "none")).code == "not_found"
@@ -538,20 +541,12 @@ async def test_a_user_s_rate_counts_whatever_is_asked_over_all_connections() -> 
 
 
 async def test_who_goes_on_over_a_handler_s_rate_is_sent_away() -> None:
-    app = make_app(RATE_LIMIT=None)
-    realtime = Realtime(app)
-
-    @realtime.handler("mail", "send", rate_limit="1/hour")
-    async def send() -> str:
-        return "sent"
-
-    async with realtime_client(app, user_id="ana") as client:
+    async with realtime_client(mailing("1/hour", RATE_LIMIT=None), user_id="ana") as client:
         assert await client.request("mail", "send") == "sent"
         for _ in range(100):
             assert (await refused(client, "mail", "send")).code == "rate_limited"
-        await client.send(
-            {"type": "request", "id": "r", "resource": "mail", "payload": {"action": "send"}}
-        )
+        asked = {"type": "request", "id": "r", "resource": "mail", "payload": {"action": "send"}}
+        await client.send(asked)
         assert (await client.receive("error"))["payload"]["code"] == "rate_limited"
         assert (await client.receive("closing"))["payload"]["code"] == "rate_limited"
 
@@ -597,11 +592,7 @@ async def test_a_listener_that_awaits_what_is_cancelled_does_no_harm(
 async def test_two_requests_with_one_key_run_once_and_get_the_same_answer() -> None:
     app = make_app()
     gate = Gate(Realtime(app))
-    async with (
-        realtime_client(app, user_id="ana") as one,
-        realtime_client(app, user_id="ana") as two,
-        realtime_client(app, user_id="luis") as luis,
-    ):
+    async with ana_twice_and_luis(app) as (one, two, luis):
         await one.send(gate_request(5, key="k"))
         await two.send(gate_request(5, key="k", id="other"))
         await luis.send(gate_request(5, key="k"))

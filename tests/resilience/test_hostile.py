@@ -325,10 +325,12 @@ async def test_where_pings_are_not_counted_memory_stays_flat_all_the_same(
 # What is no websocket
 
 
+@pytest.mark.line(29, "text that isn't UTF-8, and frames that are none or out of order")
 @pytest.mark.parametrize(
     ("broken", "code"),
     [
         (frame(TEXT, b"\xff"), 1007),
+        (frame(TEXT, b"\xff\xfe"), 1007),
         (frame(TEXT, "é".encode()[:1]), 1007),
         (frame(TEXT, b"\xed\xa0\x80"), 1007),
         (frame(TEXT, b"{}", mask=None), 1002),

@@ -64,8 +64,7 @@ async def crowd(
 async def test_a_thousand_idle_clients_are_told_and_the_process_ends(
     token: Token, workers: int, timed: Timed
 ) -> None:
-    server = Server(APP, workers=workers, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
-    try:
+    with serving(APP, workers=workers, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000) as server:
         async with AsyncExitStack() as stack:
             sockets = await crowd(stack, server, token("ana"), 1000)
             with timed(f"all told and ended, {workers} workers,"):
@@ -73,37 +72,28 @@ async def test_a_thousand_idle_clients_are_told_and_the_process_ends(
                 farewells = await asyncio.gather(*(farewell(socket) for socket in sockets))
                 assert farewells == [({"type": "closing", "payload": CLOSING}, 1012)] * 1000
                 assert await ended(server) == 0
-    finally:
-        server.stop()
 
 
 async def test_an_interrupt_is_a_stop_too(token: Token) -> None:
-    server = Server(APP)
-    try:
+    with serving(APP) as server:
         async with opened(server, token("ana")) as socket:
             # As Ctrl-C does, to all processes of the group.
             os.killpg(server.process.pid, signal.SIGINT)
             assert await farewell(socket) == ({"type": "closing", "payload": CLOSING}, 1012)
         assert await ended(server) == 0
-    finally:
-        server.stop()
 
 
 async def test_a_worker_that_is_ended_by_itself_says_goodbye_and_ends(token: Token) -> None:
-    server = Server(APP)
-    try:
+    with serving(APP) as server:
         async with opened(server, token("ana")) as socket:
             os.kill(server.worker, signal.SIGTERM)
             assert await farewell(socket) == ({"type": "closing", "payload": CLOSING}, 1012)
         await ended(server)
-    finally:
-        server.stop()
 
 
 @pytest.mark.line(5, "SIGTERM while events are sent")
 async def test_what_was_sent_before_a_stop_arrives_before_the_close(token: Token) -> None:
-    server = Server(APP, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000)
-    try:
+    with serving(APP, RATE_LIMIT=None, MAX_CONNECTIONS_PER_USER=1000) as server:
         async with AsyncExitStack() as stack:
             sockets = await crowd(stack, server, token("ana"), 200)
             subscribe = {"type": "subscribe", "id": "1", "payload": {"rooms": ["numbers:last"]}}
@@ -116,8 +106,6 @@ async def test_what_was_sent_before_a_stop_arrives_before_the_close(token: Token
                 assert numbers == list(range(50))
                 assert (frames[-1]["type"], code) == ("closing", 1012)
             assert await ended(server) == 0
-    finally:
-        server.stop()
 
 
 async def test_a_server_that_drains_sends_all_away_and_takes_no_more(token: Token) -> None:
@@ -138,8 +126,7 @@ async def test_a_server_that_drains_sends_all_away_and_takes_no_more(token: Toke
 async def test_a_request_in_flight_is_answered_before_the_close(
     token: Token, workers: int, seconds: int
 ) -> None:
-    server = Server(APP, workers=workers)
-    try:
+    with serving(APP, workers=workers) as server:
         async with opened(server, token("ana")) as socket:
             payload = {"action": "wait", "seconds": seconds}
             frame = {"type": "request", "id": "1", "resource": "slow", "payload": payload}
@@ -150,8 +137,6 @@ async def test_a_request_in_flight_is_answered_before_the_close(
             assert await read(socket) == {"type": "response", "id": "1", "payload": "done"}
             assert (await farewell(socket))[1] == 1012
         assert await ended(server) == 0
-    finally:
-        server.stop()
 
 
 @pytest.mark.line(5, "SIGTERM, and another server")
