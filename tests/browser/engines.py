@@ -44,6 +44,9 @@ class Tab(Protocol):
     async def run(self, function: str, *values: Any) -> Any:
         """Call *function*, written in JavaScript, in the page, and return what it resolves to."""
 
+    async def leave(self) -> None:
+        """End the page, and all that goes on in it."""
+
 
 class PlaywrightTab:
     """A page of Chromium or Firefox."""
@@ -58,6 +61,9 @@ class PlaywrightTab:
 
     async def run(self, function: str, *values: Any) -> Any:
         return await self.page.evaluate(f"(values) => ({function})(...values)", list(values))
+
+    async def leave(self) -> None:
+        await self.page.close()
 
 
 class SeleniumTab:
@@ -86,6 +92,9 @@ class SeleniumTab:
         if "error" in outcome:
             raise AssertionError(outcome["error"])
         return outcome.get("value")
+
+    async def leave(self) -> None:
+        await self.open("about:blank")
 
 
 @contextmanager

@@ -54,8 +54,11 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[OpenTab]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def tab(engine: OpenTab) -> Tab:
-    return await engine()
+async def tab(engine: OpenTab) -> AsyncIterator[Tab]:
+    tab = await engine()
+    yield tab
+    # A browser has so many sockets for all of its pages; Firefox refuses the next, with 1006.
+    await tab.leave()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -283,9 +286,7 @@ async def test_a_token_good_for_a_year_is_not_refreshed_early(page: Tab, luis: A
     await luis.write("still there")
     await page.run("() => lab.until(() => lab.ana.said.includes('still there'))")
     assert await page.run("() => lab.calls") == 1
-    # A handshake that a slow machine makes wait too long is no word about the token.
-    told = await page.run("() => lab.ana.told.error.map(String)")
-    assert [error for error in told if "closed with 1006" not in error] == []
+    assert await page.run("() => lab.ana.told.error") == []
 
 
 # Requests
@@ -454,6 +455,8 @@ async def test_a_server_that_closes_at_once_is_asked_ever_more_slowly(
           lab.ana.client.connect();
           await lab.until(() => lab.sockets.length === 6);
           lab.ana.client.disconnect();
+          // One that is being opened closes once it is open: browsers complain of it before.
+          await lab.until(() => lab.left().sockets === 0);
         }""",
         f"/rude/{way}",
     )
