@@ -24,8 +24,17 @@ logger = logging.getLogger("quart_realtime")
 
 PROBE_EVERY = 1.5
 """How many seconds after one probe has come back the next is sent."""
+TAKEN_WITHIN = 1.0
+"""Within how many seconds a probe is to be taken; then it is sent again, by another connection:
+where nothing comes through one, nothing may come through the others either."""
+SEND_AGAIN = 0.1
+"""After how many seconds a probe that wasn't taken is sent again."""
 DEAF_AFTER = 2.0
 """For how many seconds nothing may come, though a probe was published."""
+UNREAD = 0.1
+"""For how many seconds more what came while this process was busy may wait to be read."""
+NOTICED_WITHIN = PROBE_EVERY + TAKEN_WITHIN + SEND_AGAIN + DEAF_AFTER + UNREAD
+"""Within how many seconds it is noticed that nothing comes through any connection."""
 PROBES = 10_000
 """How many names are tried until one is in a slot of a server; more than there are servers."""
 ORDERS_AT_ONCE = 500
@@ -271,16 +280,25 @@ class Link:
         """Raise Deaf when what is published doesn't come, though it was taken."""
         while True:
             self._news.clear()
-            with suppress(BrokerUnavailable):
-                await self._servers.command(self._servers.publish, self._probe, b"")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(DEAF_AFTER):
-                        await self._news.wait()
-                # What has come while this process was busy still waits to be read.
-                await asyncio.sleep(0.1)
-                if not self._news.is_set() and not self._resting:
-                    raise Deaf
+            if not await self._send_probe():
+                await asyncio.sleep(SEND_AGAIN)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DEAF_AFTER):
+                    await self._news.wait()
+            await asyncio.sleep(UNREAD)
+            if not self._news.is_set() and not self._resting:
+                raise Deaf
             await asyncio.sleep(PROBE_EVERY)
+
+    async def _send_probe(self) -> bool:
+        """Publish a probe; False where it isn't known to have been taken."""
+        try:
+            async with asyncio.timeout(TAKEN_WITHIN):
+                await self._servers.command(self._servers.publish, self._probe, b"")
+        except (BrokerUnavailable, TimeoutError):
+            return False
+        return True
 
 
 class Links:

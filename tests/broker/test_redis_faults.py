@@ -13,6 +13,7 @@ from quart_realtime.broker_url import parse_broker_url
 from quart_realtime.errors import BrokerUnavailable, SetupError
 from quart_realtime.protocol import HistoryPolicy, Position
 from quart_realtime.redis_broker import RedisBroker
+from quart_realtime.redis_link import NOTICED_WITHIN
 
 from ..proxy import proxying
 from ..unit.fakes import Recorder, event
@@ -70,6 +71,10 @@ async def test_a_link_that_is_deaf_is_noticed_and_made_up_for(redis: Valkey) -> 
         await recorder.has(events=4, within=SLOW)
         assert heard(recorder) == [0, 1, 2, 3]
         assert recorder.lost == []
+
+
+def test_a_deaf_link_is_noticed_within_five_seconds_though_no_command_gets_through_either() -> None:
+    assert NOTICED_WITHIN <= 5
 
 
 async def test_a_subscriber_that_redis_throws_out_loses_nothing(redis: Valkey) -> None:
