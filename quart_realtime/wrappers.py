@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from functools import cached_property, partial
+from itertools import compress
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -92,6 +93,15 @@ def _parts(function: FunctionType) -> Iterator[Any]:
             continue
 
 
+def _everything(*kinds: type) -> Iterator[Any]:
+    """Yield all objects of such *kinds* that there are in this process."""
+    objects = gc.get_objects()
+    # A process has some hundred thousand objects, and some thousand types.
+    types = list(map(type, objects))
+    wanted = {each for each in set(types) if issubclass(each, kinds)}
+    return compress(objects, map(wanted.__contains__, types))
+
+
 def _views_of(app: Quart) -> list[AnyFunction]:
     """Return an app's views but for our own, which reaches every handler and wraps none."""
     return [
@@ -111,11 +121,10 @@ class Elsewhere:
     def _places(self) -> list[tuple[str, set[int]]]:
         own = {id(self._app), *map(id, self._app.blueprints.values())}
         places = []
-        for thing in gc.get_objects():
-            kind = type(thing)
-            if not issubclass(kind, (Blueprint, Quart)) or id(thing) in own:
+        for thing in _everything(Blueprint, Quart):
+            if id(thing) in own:
                 continue
-            if issubclass(kind, Quart):
+            if isinstance(thing, Quart):
                 label, views = f"the app {thing.name!r}", _views_of(thing)
             elif thing.name != BLUEPRINT:
                 label, views = f"the blueprint {thing.name!r}", thing.deferred_functions
