@@ -45,6 +45,7 @@ class Admission:
     Args:
         lag: Tells by how many seconds the event loop is late.
         retry_after: Within how many seconds who is turned away is to come back, at least.
+        patience: For how many seconds one waits for one's turn at most.
         clock: Seconds that only grow.
     """
 
@@ -52,10 +53,12 @@ class Admission:
         self,
         lag: Callable[[], float],
         retry_after: float,
+        patience: float = LONGEST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lag = lag
         self._retry_after = retry_after
+        self._patience = patience
         self._clock = clock
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
@@ -67,20 +70,24 @@ class Admission:
         """Wait for one's turn, and hold it while the block runs.
 
         Raises:
-            Busy: too many wait already.
+            Busy: too many wait already, or it takes too long.
         """
         if self._slots.locked() and (self._waiting >= WAITING or self._lag() > TOO_LATE):
             raise Busy(self._turn_away())
         self._waiting += 1
         try:
-            await self._slots.acquire()
+            async with asyncio.timeout(self._patience):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Busy(self._turn_away()) from None
         finally:
             self._waiting -= 1
         try:
             yield
         finally:
             self._slots.release()
-            self._entered.append(self._clock())
+        # Whoever was refused took next to no time, and says nothing of the pace.
+        self._entered.append(self._clock())
 
     def _turn_away(self) -> float:
         """Return within how many seconds to come back: as long as all who were told so need."""

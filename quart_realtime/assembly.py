@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+SMALL = 64
+"""How long parts are on average, at least, but for the first few: each takes room of its own."""
+FEW = 32
+"""How many parts a message may have in any case."""
+
 
 class Assembly:
     """The parts of one message, until the last has come.
@@ -11,18 +16,24 @@ class Assembly:
             takes the message measures it exactly.
     """
 
-    __slots__ = ("_parts", "_room")
+    __slots__ = ("_most", "_parts", "_room")
 
     def __init__(self, limit: int) -> None:
         self._parts: list[str | bytes] = []
         self._room = limit
+        self._most = FEW + limit // SMALL
 
     def add(self, part: str | bytes) -> bool:
-        """Add *part*; False when that makes it too long."""
+        """Add *part*; False when that makes it too long, or too many."""
         # An empty part counts too: a message of nothing but those would never end.
         self._room -= len(part) or 1
         self._parts.append(part)
-        return self._room >= 0
+        return self._room >= 0 and len(self._parts) <= self._most
+
+    @property
+    def count(self) -> int:
+        """How many parts have come."""
+        return len(self._parts)
 
     def message(self) -> str | bytes:
         """Return the whole message."""

@@ -41,6 +41,16 @@ from .errors import SetupError, TokenRefused
 from .protocol import BEARER_PREFIX
 
 _EXTENSION = "quart-jwt-extended"
+_REASONS: dict[type, str] = {
+    jwt.PyJWTError: "it can't be read",
+    jwt.InvalidSignatureError: "Signature verification failed",
+    jwt.ImmatureSignatureError: "it is not yet valid",
+    jwt.InvalidIssuedAtError: "it is not yet valid",
+    jwt.InvalidAudienceError: "its audience is another",
+    jwt.InvalidIssuerError: "its issuer is another",
+    jwt.InvalidAlgorithmError: "its algorithm isn't allowed",
+    jwt.MissingRequiredClaimError: "a claim is missing",
+}
 
 
 @frozen
@@ -338,10 +348,10 @@ def _load_user(data: dict[str, Any]) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong in words that hold no part of the token."""
-    if isinstance(error, (JWTExtendedException, jwt.InvalidTokenError)):
+    """Say what is wrong in words of our own: PyJWT's may hold what a client wrote."""
+    if isinstance(error, JWTExtendedException):
         return str(error) or type(error).__name__
-    return "it can't be read"
+    return next(_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS)
 
 
 def _lean(data: dict[str, Any]) -> dict[str, Any]:

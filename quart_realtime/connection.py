@@ -42,6 +42,7 @@ from .protocol import (
     Subscribe,
     Unsubscribe,
 )
+from .proxies import site_of
 from .services import Services
 from .subscriptions import Subscriptions
 from .transport import PATIENCE, Incoming, Signal, Transport
@@ -123,7 +124,9 @@ class Connection:
     @property
     def who(self) -> str:
         """Who is counted: the user, or before login the address, so that no new start is one."""
-        return f"\0{self.remote_addr}" if self.identity is None else self.identity.user_id
+        if self.identity is not None:
+            return self.identity.user_id
+        return f"\0{site_of(self.remote_addr) or self.remote_addr}"
 
     @property
     def claims(self) -> dict[str, Any]:
@@ -227,7 +230,7 @@ class Connection:
                 self._come_back(CloseCode.TRY_LATER, "the server is stopping")
             self.wake()
             code = await self._transport.serve(self._take, self._log_in_by_handshake())
-            self._close_code = self._close_code or code
+            self._close_code = self._close_code or protocol.code_of_peer(code)
         finally:
             await self._end()
 
@@ -352,7 +355,8 @@ class Connection:
                 case Unsubscribe():
                     await self._unsubscribe(message)
                 case Request():
-                    await self._request(message)
+                    with self._services.running.one(self.who):
+                        await self._request(message)
         except RateLimited as error:
             self._refuse(self._inbox.limited(message.id, error))
 
@@ -406,6 +410,7 @@ class Connection:
         limit = self._settings.max_connections_per_user
         if await self._services.hub.attach(self, user_id) > limit:
             self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
+            await self._services.hub.detach(self)
             return
         self._greeting = Greeting()
         for room in rooms_of_login(user_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from .errors import (
     Unauthorized,
 )
 from .frames import Answer
-from .limits import UserLimiter
+from .limits import KeptAnswers, UserLimiter
 from .models import dump
 from .native import NativeHandler, encoded
 from .protocol import Request
@@ -73,6 +74,7 @@ class Dispatcher:
         self._broker = broker
         self._authenticator = authenticator
         self._limiter = limiter
+        self._kept = KeptAnswers()
         self._telemetry = telemetry
         self._routes = RouteCaller(app, authenticator)
         self._natives = natives
@@ -130,9 +132,13 @@ class Dispatcher:
         self, connection: Connection, resolved: Resolved, request: Request
     ) -> Answer:
         """Answer a request that runs once under its key, however often it is sent."""
+        who = connection.who
+        self._kept.check(who)
         key = f"{connection.user_id or connection.id}\0{request.key}"
-        asked = dump([request.resource, request.action, request.payload])
-        kept = await self._broker.begin(key, asked.decode(), self._settings.idempotency_ttl)
+        # Kept for as long as the answer: of a payload of any size, so much.
+        asked = hashlib.sha256(dump([request.resource, request.action, request.payload]))
+        ttl = self._settings.idempotency_ttl
+        kept = await self._broker.begin(key, asked.hexdigest(), ttl)
         if kept is not None:
             return msgspec.convert(msgspec.json.decode(kept), Answer)
         try:
@@ -143,7 +149,9 @@ class Dispatcher:
         if answer.error_code in _NOT_RUN:
             await self._broker.abandon(key)
         else:
-            await self._broker.finish(key, dump(answer))
+            told = dump(answer)
+            self._kept.add(who, len(told), ttl)
+            await self._broker.finish(key, told)
         return answer
 
     async def _answer(self, connection: Connection, resolved: Resolved, request: Request) -> Answer:

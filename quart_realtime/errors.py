@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, ClassVar
 
 __all__ = [
@@ -24,6 +25,10 @@ __all__ = [
     "Unavailable",
     "code_for_status",
 ]
+
+
+FIELDS_NAMED = 20
+"""How many wrong fields are named at most: a client could have thousands of them answered."""
 
 
 class SetupError(Exception):
@@ -79,7 +84,7 @@ class InvalidPayload(RealtimeError):
     """Fields of the payload have values that are not allowed.
 
     Args:
-        fields: What is wrong with each field, by the field's dotted name.
+        fields: What is wrong with each field, by the field's dotted name; the first are named.
 
     """
 
@@ -89,7 +94,8 @@ class InvalidPayload(RealtimeError):
     def __init__(
         self, fields: dict[str, str], message: str | None = None, /, **details: Any
     ) -> None:
-        super().__init__(message, fields=fields, **details)
+        named = dict(islice(fields.items(), FIELDS_NAMED))
+        super().__init__(message, fields=named, **details)
         self.fields = fields
 
     def __str__(self) -> str:

@@ -238,21 +238,36 @@ class Hub:
             How many connections the user has now, on all processes.
 
         """
-        count = await self.broker.enter(_logins(user_id), user_id, subscriber.id)
+        # Known first: what is told to the user meanwhile is told to this connection too.
         self._subscribers[subscriber.id] = subscriber
         self._user_ids[subscriber.id] = user_id
         self._users.setdefault(user_id, []).append(subscriber)
+        try:
+            count = await self.broker.enter(_logins(user_id), user_id, subscriber.id)
+        except BaseException:
+            self._forget(subscriber)
+            raise
+        if subscriber.id not in self._subscribers:
+            # It ended meanwhile, too early for its detach to strike it off.
+            await self.broker.exit(_logins(user_id), user_id, subscriber.id)
         return count
 
-    async def detach(self, subscriber: Subscriber) -> None:
-        """Let go of a subscriber that has ended, out of all rooms."""
+    def _forget(self, subscriber: Subscriber) -> str | None:
+        """Know a subscriber no longer; return whose it was, None where it wasn't known."""
         if self._subscribers.pop(subscriber.id, None) is None:
-            return
+            return None
         user_id = self._user_ids.pop(subscriber.id)
         own = self._users[user_id]
         own.remove(subscriber)
         if not own:
             del self._users[user_id]
+        return user_id
+
+    async def detach(self, subscriber: Subscriber) -> None:
+        """Let go of a subscriber that has ended, out of all rooms."""
+        user_id = self._forget(subscriber)
+        if user_id is None:
+            return
         try:
             # First, since its user may be coming back already, and finds no room before.
             await self.broker.exit(_logins(user_id), user_id, subscriber.id)
@@ -465,16 +480,23 @@ class Hub:
             logger.warning("%s of a user failed here", command["do"], exc_info=True)
 
     async def _carry_out(self, command: Mapping[str, Any]) -> None:
-        for subscriber in list(self._users.get(command["user_id"], ())):
-            match command["do"]:
-                case "disconnect":
-                    subscriber.send_away(str(command.get("reason", "")))
-                case "join":
-                    await subscriber.join(str(command.get("room", "")))
-                case "leave":
-                    await subscriber.leave(str(command.get("room", "")))
-                case "recheck":
-                    await subscriber.recheck()
+        # None of a user's connections has to wait for what another is doing.
+        own = list(self._users.get(command["user_id"], ()))
+        work = [self._carry_out_for(subscriber, command) for subscriber in own]
+        for outcome in await asyncio.gather(*work, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+    async def _carry_out_for(self, subscriber: Subscriber, command: Mapping[str, Any]) -> None:
+        match command["do"]:
+            case "disconnect":
+                subscriber.send_away(str(command.get("reason", "")))
+            case "join":
+                await subscriber.join(str(command.get("room", "")))
+            case "leave":
+                await subscriber.leave(str(command.get("room", "")))
+            case "recheck":
+                await subscriber.recheck()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

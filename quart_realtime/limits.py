@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeAlias
 
 from limits import RateLimitItem, parse, parse_many
@@ -18,6 +19,8 @@ from .proxies import site_of
 Rates: TypeAlias = tuple[RateLimitItem, ...]
 """So much in so long a time, and so much in another; all of them hold."""
 
+RUNNING_RETRY_AFTER = 1.0
+"""After how many seconds to try again when too many requests run already."""
 STRIKES: Rates = (parse("100/10 seconds"),)
 """So many messages may be refused in so long a time before the connection is closed."""
 
@@ -111,11 +114,18 @@ class Windows:
             0.0, or for how many seconds it would be one too many; it isn't counted then.
 
         """
+        if len(rates) > 1 and any(not self._limiter.test(rate, key) for rate in rates):
+            # By none of them is it counted, then.
+            return max(self._wait(rate, key) for rate in rates)
         for rate in rates:
             if not self._limiter.hit(rate, key):
-                reset = self._limiter.get_window_stats(rate, key).reset_time
-                return max(reset - time.monotonic(), 0.001)
+                return self._wait(rate, key)
         return 0.0
+
+    def _wait(self, rate: RateLimitItem, key: str) -> float:
+        """Return for how many seconds there is no room for one more, at least 1 ms."""
+        stats = self._limiter.get_window_stats(rate, key)
+        return 0.001 if stats.remaining else max(stats.reset_time - time.monotonic(), 0.001)
 
     def forget(self, key: str, rates: Rates) -> None:
         """Drop what is counted under *key*."""
@@ -214,6 +224,85 @@ class UserLimiter:
             rates = self._of_handlers[name] = parse_rates(rate)
         # No name of a handler has a NUL in it, so no two pairs make the same key.
         _refuse_after(await self._counts.count(f"handler\0{name}\0{who}", rates), "handler")
+
+
+class KeptAnswers:
+    """Bounds what is kept of each user's requests that run once.
+
+    Args:
+        most: How many bytes of answers one user may have kept in this process.
+        clock: Seconds that only grow.
+    """
+
+    EACH = 512
+    """What one request takes beside its answer, in bytes."""
+
+    def __init__(self, most: int = 4 * 2**20, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._kept: dict[str, deque[tuple[float, int]]] = {}
+        self._sizes: dict[str, int] = {}
+        self._next_sweep = 0.0
+
+    def check(self, who: str) -> None:
+        """See whether one more may be kept of *who*.
+
+        Raises:
+            RateLimited: too much is kept already.
+        """
+        now = self._clock()
+        self._sweep(now)
+        if self._sizes.get(who, 0) >= self._most:
+            self._forget(who, now)
+        if self._sizes.get(who, 0) >= self._most:
+            raise RateLimited(round(self._kept[who][0][0] - now, 3) or 0.001, limit="keys")
+
+    def add(self, who: str, size: int, ttl: float) -> None:
+        """Note that an answer of *size* bytes is kept of *who* for *ttl* seconds."""
+        self._kept.setdefault(who, deque()).append((self._clock() + ttl, size + self.EACH))
+        self._sizes[who] = self._sizes.get(who, 0) + size + self.EACH
+
+    def _forget(self, who: str, now: float) -> None:
+        kept = self._kept[who]
+        while kept and kept[0][0] <= now:
+            self._sizes[who] -= kept.popleft()[1]
+        if not kept:
+            del self._kept[who], self._sizes[who]
+
+    def _sweep(self, now: float) -> None:
+        if now >= self._next_sweep:
+            self._next_sweep = now + _Storage.SWEEP_EVERY
+            for who in list(self._kept):
+                self._forget(who, now)
+
+
+class Running:
+    """Counts the requests of each user that run in this process, also of connections that ended.
+
+    Args:
+        most: How many may run at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._counts: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, who: str) -> Iterator[None]:
+        """Count a request of *who* while the block runs.
+
+        Raises:
+            RateLimited: too many run already.
+        """
+        if self._counts[who] >= self._most:
+            raise RateLimited(RUNNING_RETRY_AFTER, limit="running")
+        self._counts[who] += 1
+        try:
+            yield
+        finally:
+            self._counts[who] -= 1
+            if not self._counts[who]:
+                del self._counts[who]
 
 
 def _refuse_after(seconds: float, limit: str) -> None:

@@ -16,7 +16,15 @@ from uuid import uuid4
 import msgspec
 from attrs import field, frozen
 
-from .errors import BadRequest, InternalError, RealtimeError, TokenRefused, Unavailable
+from .errors import (
+    BadRequest,
+    InternalError,
+    RateLimited,
+    RealtimeError,
+    RequestTimeout,
+    TokenRefused,
+    Unavailable,
+)
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "realtime.v1"
@@ -90,12 +98,24 @@ def code_for_turning_away(error: RealtimeError) -> CloseCode:
     match error:
         case TokenRefused():
             return CloseCode.TOKEN_EXPIRED if error.expired else CloseCode.UNAUTHORIZED
-        case Unavailable():
+        case Unavailable() | RateLimited() | RequestTimeout():
             return CloseCode.TRY_LATER
         case InternalError():
             return CloseCode.INTERNAL_ERROR
         case _:
             return CloseCode.DISCONNECTED
+
+
+_NO_STATUS = 1005
+"""There was no code in the close (RFC 6455, section 7.4.1)."""
+
+
+def code_of_peer(code: int) -> int:
+    """Return what it stands for that a client closes with *code*.
+
+    Those from 4000 on are this library's and its app's to say: of a client they say nothing.
+    """
+    return _NO_STATUS if code >= 4000 else code
 
 
 def check_close_code(code: int) -> None:

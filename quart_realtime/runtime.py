@@ -24,7 +24,7 @@ from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
 from .lag import LagMeter
-from .limits import HandshakeLimiter, MessageLimiter, UserLimiter
+from .limits import HandshakeLimiter, MessageLimiter, Running, UserLimiter
 from .metrics import make_metrics
 from .models import dump_as
 from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
@@ -100,7 +100,8 @@ class Runtime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
         self.wheel = TimerWheel()
-        self.admission = Admission(lambda: self.lag.now, settings.retry_after)
+        self.admission = self._new_admission()
+        self.running = Running(settings.max_requests * settings.max_connections_per_user)
         self._transports = Transports(settings)
         self._all_gone = asyncio.Event()
         self._sampling: asyncio.Task[None] | None = None
@@ -115,6 +116,11 @@ class Runtime:
         """Whether it serves."""
         return self._dispatcher is not None
 
+    def _new_admission(self) -> Admission:
+        # Whoever waits is told to come back before its time to log in is over.
+        patience = self.settings.auth_timeout / 2
+        return Admission(lambda: self.lag.now, self.settings.retry_after, patience)
+
     async def start(self) -> None:
         """Check what was declared, and begin to serve; nothing happens the second time.
 
@@ -127,7 +133,7 @@ class Runtime:
             resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
             # Anew: these hold to the event loop that they are used in.
             self.wheel = TimerWheel()
-            self.admission = Admission(lambda: self.lag.now, self.settings.retry_after)
+            self.admission = self._new_admission()
             self.turnstile = Turnstile()
             self._transports = Transports(self.settings)
             self.hub.catch_up = self._transports.catch_up

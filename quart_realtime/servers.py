@@ -147,6 +147,8 @@ _MESSAGE_TOO_BIG = 1009
 _INTERNAL_ERROR = 1011
 _EVENTS_A_TURN = 200
 """How many frames of one socket are read before other work gets its turn."""
+_PARTS_A_MESSAGE = 32
+"""As so many parts of a message that isn't complete yet as one message counts."""
 
 
 class HypercornTransport(BatchingProtocol):
@@ -371,6 +373,8 @@ class HypercornTransport(BatchingProtocol):
         if event.message_finished or not fits:
             self._assembly = None
             self._hand_on(assembly.message() if fits else Signal.TOO_BIG)
+        elif assembly.count % _PARTS_A_MESSAGE == 0:
+            self._hand_on(Signal.CONTROL)
 
     def _read_close(self, event: CloseConnection) -> None:
         """Answer the client's close; or close because it broke the protocol."""

@@ -10,7 +10,7 @@ from .admission import Admission
 from .auth import Identity
 from .frames import Answer
 from .hub import Hub
-from .limits import MessageLimiter
+from .limits import MessageLimiter, Running
 from .protocol import Request
 from .settings import Settings
 from .subscriptions import RoomRules
@@ -25,6 +25,7 @@ class Services(RoomRules, Protocol):
     hub: Hub
     limiter: MessageLimiter
     admission: Admission
+    running: Running
     telemetry: Telemetry
     wheel: TimerWheel
     draining: bool

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from attrs import asdict
+from attrs import asdict, evolve
 
 from .errors import BadRequest, RealtimeError, RoomForbidden
 from .frames import event_object
 from .hub import Entry, Hub, Subscriber
 from .protocol import Position, is_room_name
 
+ENVELOPE = 150
+"""About how many bytes an event takes beside its data and its room's name."""
 MAX_ROOMS = 1000
 """How many rooms a connection may be in."""
 
@@ -50,6 +52,7 @@ class Subscriptions:
         "_rules",
         "_subscriber",
         "_wishes",
+        "_word",
     )
 
     def __init__(
@@ -69,6 +72,8 @@ class Subscriptions:
         # And from a join to the opening of its entry there is no other one, whosever wish it is.
         # The authorisers are asked outside of it, since they may join rooms themselves.
         self._joining = asyncio.Lock()
+        # How often the app has said that its word about rooms may have changed.
+        self._word = 0
 
     async def grant(self, room: str, tell: Callable[[dict[str, Any], Entry], None]) -> None:
         """Join *room* on the app's word, unless the subscriber is there already.
@@ -110,9 +115,13 @@ class Subscriptions:
         if len(positions) > MAX_ROOMS:
             raise BadRequest(f"a connection may be in {MAX_ROOMS} rooms, not in {len(positions)}")
         async with self._one_by_one():
-            refusals = [await self._refusal(position.room) for position in positions]
-            async with self._joining:
-                await self._join_all(positions, refusals, answer)
+            while True:
+                word = self._word
+                refusals = [await self._refusal(position.room) for position in positions]
+                async with self._joining:
+                    if word == self._word:
+                        await self._join_all(positions, refusals, answer)
+                        return
 
     def _one_by_one(self) -> asyncio.Lock:
         if self._wishes is None:
@@ -151,11 +160,17 @@ class Subscriptions:
                         raise refusal
                     if position.room not in self._granted | (self._asking or set()):
                         raise RoomForbidden(position.room)
-                    entry = await self._join(position)
+                    # Without space for anything missed, only where the room stands is asked.
+                    entry = await self._join(position if space else Position(position.room))
                     entries.append(entry)
-                    size = sum(len(event.data) for event in entry.recovery.events)
+                    missed = entry.recovery.events
+                    size = sum(len(event.data) + len(event.room) + ENVELOPE for event in missed)
                     rooms.append(_payload(entry, fits=size <= space))
                     space -= min(size, space)
+                    if size:
+                        entry.recovery = evolve(entry.recovery, events=())
+                    # Else the process stands still while a thousand rooms are looked at.
+                    await asyncio.sleep(0)
                 except RealtimeError as error:
                     told = {"code": error.code, "message": str(error)}
                     rooms.append({"room": position.room, "error": told})
@@ -179,14 +194,21 @@ class Subscriptions:
 
         What the app has put it into isn't asked about.
         """
-        async with self._one_by_one():
+        # Not in its turn: a client could have it wait. What is being asked for is asked for anew.
+        self._word += 1
+        async with self._joining:
             rooms = sorted(self._subscriber.rooms - self._granted)
-            try:
-                return [
-                    room for room in rooms if isinstance(await self._refusal(room), RoomForbidden)
-                ]
-            finally:
-                self._asking = None
+        return [room for room in rooms if await self._is_put_out(room)]
+
+    async def _is_put_out(self, room: str) -> bool:
+        """Take the client out of *room* where it may no longer be in it."""
+        try:
+            await self._rules.admit(self._subscriber, room)
+        except RoomForbidden:
+            return room not in self._granted and await self._hub.leave(self._subscriber, room)
+        except RealtimeError:
+            pass
+        return False
 
     async def _join(self, position: Position) -> Entry:
         room = position.room

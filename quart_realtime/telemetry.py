@@ -73,7 +73,7 @@ class Telemetry:
             client.id,
             client.user_id,
             int(code),
-            reason,
+            _one_line(reason),
             extra=_of(client, code=int(code)),
         )
 
@@ -132,7 +132,7 @@ class Telemetry:
             client.remote_addr,
             what,
             code,
-            text,
+            _one_line(text),
             extra=_of(client, refused=what, code=code, **fields),
         )
 
@@ -152,6 +152,11 @@ def _label(code: int) -> str:
     """Return the name that a close is counted by; clients may close with codes of any kind."""
     known = code in _CODES or 4000 <= code < 5000
     return close_label(code) if known else "other"
+
+
+def _one_line(text: str) -> str:
+    """Return *text* as it may stand in a line of the log, whoever wrote it."""
+    return text if text.isprintable() else repr(text)
 
 
 def _of(client: Client, **fields: Any) -> dict[str, Any]:

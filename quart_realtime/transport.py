@@ -23,7 +23,7 @@ class Signal(enum.Enum):
     TOO_BIG = enum.auto()
     """A message that is longer than may be; the rest of it isn't read."""
     CONTROL = enum.auto()
-    """A ping or a pong of the websocket itself."""
+    """A ping or a pong of the websocket itself, or many parts of a message yet to come."""
 
 
 Incoming = str | bytes | Signal

@@ -29,6 +29,7 @@ from quart_realtime import (
     current_connection,
 )
 from quart_realtime.client_types import RealtimeError
+from quart_realtime.errors import RateLimited, RequestTimeout
 from quart_realtime.testing import HandshakeRefused, realtime_client
 
 from ..conftest import SECRET, make_app
@@ -418,6 +419,25 @@ async def test_an_on_connect_hook_may_turn_a_client_away(how: str) -> None:
         assert (error["code"], error["message"]) == ("conflict", "one device only")
         assert await client.wait_closed() == CloseCode.DISCONNECTED
     assert gone == []
+
+
+@pytest.mark.parametrize("error", [RateLimited(7.0), RequestTimeout(1.0)])
+async def test_whom_a_hook_turns_away_for_now_is_told_to_come_back(
+    error: RateLimited | RequestTimeout,
+) -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.on_connect
+    async def refuse(connection: Any) -> None:
+        raise error
+
+    good = await token(app)
+    async with realtime_client(app, subprotocols=["realtime.v1", f"bearer.{good}"]) as client:
+        closing = (await client.receive("closing"))["payload"]
+        assert closing["reconnect"] is True
+        assert closing["retry_after_ms"] == (7_000 if isinstance(error, RateLimited) else 5_000)
+        assert await client.wait_closed() == CloseCode.TRY_LATER
 
 
 async def test_an_on_connect_hook_that_fails_lets_nobody_in(

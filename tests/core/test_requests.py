@@ -26,6 +26,7 @@ from quart_realtime import (
     current_connection,
 )
 from quart_realtime.client_types import RealtimeError
+from quart_realtime.errors import FIELDS_NAMED
 from quart_realtime.testing import RealtimeClient, realtime_client
 
 from ..conftest import make_app
@@ -635,6 +636,62 @@ async def test_an_error_is_an_answer_too_and_is_given_again(app: Quart, realtime
         (first.code, first.details) == (second.code, second.details) == ("not_found", {"what": "x"})
     )
     assert runs == [1]
+
+
+async def test_so_much_is_kept_of_a_user_s_keys_and_no_more() -> None:
+    app = make_app(RATE_LIMIT=None, MAX_MESSAGE_SIZE=100_000)
+    realtime = Realtime(app)
+
+    @realtime.handler("echo", "say")
+    async def say(text: str) -> str:
+        return text
+
+    async with ana_twice_and_luis(app) as (one, two, luis):
+        text = "x" * 90_000
+        for kept in range(100):
+            frame = {"type": "request", "id": f"{kept}", "resource": "echo", "key": f"k{kept}"}
+            await one.send({**frame, "payload": {"action": "say", "text": text}})
+            if (answer := await one.receive())["type"] == "error":
+                break
+        assert answer["payload"]["code"] == "rate_limited"
+        assert 0 < answer["payload"]["details"]["retry_after"] <= 120
+        assert 20 < kept <= 4 * 2**20 // len(text) + 1
+        assert (await refused(two, "echo", "say", text="", key="k")).code == "rate_limited"
+        assert await one.request("echo", "say", text="without a key") == "without a key"
+        assert await luis.request("echo", "say", text="", key="k0") == ""
+
+
+async def test_requests_of_connections_that_ended_count_for_their_user() -> None:
+    app = make_app(MAX_REQUESTS=2, MAX_CONNECTIONS_PER_USER=2)
+    gate = Gate(Realtime(app))
+    async with app.test_app():
+        for _ in range(2):
+            async with realtime_client(app, user_id="ana") as ana:
+                for number in range(2):
+                    await ana.send(gate_request(number))
+                await ana.send({"type": "ping"})
+                await ana.receive("pong")
+        async with realtime_client(app, user_id="ana") as ana:
+            assert (await refused(ana, "gate", "pass", n=1)).code == "rate_limited"
+            gate.open.set()
+        async with realtime_client(app, user_id="luis") as luis:
+            assert await luis.request("gate", "pass", n=1) == 1
+        assert gate.runs == 5
+
+
+async def test_of_thousands_of_wrong_fields_the_first_are_named(
+    app: Quart, realtime: Realtime
+) -> None:
+    @app.get("/points")
+    @realtime.handler("points", "get_all")
+    async def points() -> list[int]:
+        return []
+
+    async with realtime_client(app, user_id="ana") as client:
+        wrong: dict[str, Any] = {f"f{number}": {} for number in range(3_000)}
+        error = await refused(client, "points", "get_all", **wrong)
+    assert error.code == "validation_error"
+    assert len(error.details["fields"]) == FIELDS_NAMED
 
 
 # Mistakes that start-up finds

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
 from prometheus_client import REGISTRY
 from quart import abort
@@ -14,7 +15,7 @@ from quart_realtime import BrokerUnavailable, Realtime, metrics
 from quart_realtime.client_types import RealtimeError
 from quart_realtime.testing import HandshakeRefused, RealtimeClient, realtime_client
 
-from ..conftest import make_app
+from ..conftest import SECRET, make_app
 from ..waiting import until
 
 SECRET_TEXT = "what only ana may read"
@@ -207,3 +208,31 @@ def test_without_prometheus_client_nothing_is_counted(monkeypatch: pytest.Monkey
     made.published()
     made.sample(True, {"ignored": 1}, 0.1)
     assert sample("events_published_total") == before
+
+
+async def test_what_a_client_writes_into_a_token_makes_no_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "quart_realtime")
+    claims = {"identity": "ana", "type": "access", "jti": "j", "fresh": False}
+    words = "x\nINFO refused connection 1 of 'admin'"
+    token = jwt.encode(claims, SECRET, "HS256", headers={"crit": [words]})
+    with pytest.raises(AssertionError):
+        async with realtime_client(make(), token=token):
+            pass
+    assert of(caplog.records, "login")
+    assert "admin" not in caplog.text
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+async def test_a_reason_of_the_app_s_is_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "quart_realtime")
+    app = make_app()
+    realtime = Realtime(app)
+    async with realtime_client(app, user_id="ana") as ana:
+        await realtime.disconnect(user_id="ana", reason="as\nyou said")
+        await ana.wait_closed()
+    (line,) = [each for each in caplog.records if "closing" in each.getMessage()]
+    assert "as\\nyou said" in line.getMessage()

@@ -37,7 +37,9 @@ MIB = 1_048_576
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     how: dict[str, Any] = {"RATE_LIMIT": None, "MAX_CONNECTIONS_PER_USER": 10_000}
-    with serving(APP, REQUEST_TIMEOUT=1, HISTORY_SIZE=10_000, **how) as server:
+    # A whole history has room in one answer.
+    how |= {"HISTORY_SIZE": 10_000, "SEND_BUFFER": 4 * 2**20}
+    with serving(APP, REQUEST_TIMEOUT=1, **how) as server:
         yield server
 
 

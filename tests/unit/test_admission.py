@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from quart_realtime.admission import AT_ONCE, LONGEST, TOO_LATE, WAITING, Admission, Busy, Turnstile
+from quart_realtime.errors import TokenRefused
 from quart_realtime.lag import LagMeter
 
 from ..waiting import until
@@ -22,7 +23,7 @@ class Crowd:
     def __init__(self, lag: float = 0.0) -> None:
         self.lag = lag
         self.now = 0.0
-        self.admission = Admission(lambda: self.lag, RETRY_AFTER, lambda: self.now)
+        self.admission = Admission(lambda: self.lag, RETRY_AFTER, clock=lambda: self.now)
         self.entered: list[int] = []
         self.refused: list[float] = []
         self.go_on = asyncio.Event()
@@ -165,3 +166,24 @@ async def test_who_comes_alone_passes_at_once() -> None:
     for _ in range(5):
         await turnstile.pass_through()
         await asyncio.sleep(0)
+
+
+async def test_who_waits_too_long_is_told_to_come_back() -> None:
+    admission = Admission(lambda: 0.0, RETRY_AFTER, patience=0.05)
+    async with asyncio.timeout(10), AsyncExitStack() as doors:
+        for _ in range(AT_ONCE):
+            await doors.enter_async_context(admission.entering())
+        with pytest.raises(Busy):
+            async with admission.entering():
+                pass
+    async with admission.entering():
+        pass
+
+
+async def test_who_is_refused_says_nothing_of_the_pace() -> None:
+    crowd = Crowd()
+    for _ in range(1000):
+        with pytest.raises(TokenRefused):
+            async with crowd.admission.entering():
+                raise TokenRefused("it is none")
+    assert not crowd.admission._entered

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_realtime.assembly import Assembly
+from quart_realtime.assembly import FEW, SMALL, Assembly
 
 
 @given(st.one_of(st.lists(st.text(), min_size=1), st.lists(st.binary(), min_size=1)))
@@ -55,3 +55,17 @@ def test_text_is_counted_by_its_characters() -> None:
     assembly = Assembly(3)
     assert assembly.add("ééé")
     assert not assembly.add("é")
+
+
+def test_many_small_parts_come_to_an_end_before_they_take_much_more_room() -> None:
+    assembly = Assembly(65_536)
+    count = 0
+    while assembly.add("x"):
+        count += 1
+    assert count == FEW + 65_536 // SMALL
+
+
+def test_parts_of_a_fair_size_fill_a_message() -> None:
+    assembly = Assembly(65_536)
+    assert all(assembly.add(b"x" * SMALL) for _ in range(65_536 // SMALL))
+    assert len(assembly.message()) == 65_536

@@ -292,3 +292,66 @@ async def test_a_publisher_is_told_when_the_broker_is_away() -> None:
 
     with pytest.raises(BrokerUnavailable):
         await hub_over(Away()).publish(event())
+
+
+async def test_a_command_to_one_connection_waits_for_none_of_the_others(hub: Hub) -> None:
+    checked = asyncio.Event()
+
+    class Slow(Member):
+        async def recheck(self) -> None:
+            await asyncio.Event().wait()
+
+    class Quick(Member):
+        async def recheck(self) -> None:
+            checked.set()
+
+    await hub.attach(Slow("a"), "ann")
+    await hub.attach(Quick("b"), "ann")
+    command = asyncio.ensure_future(hub.command(do="recheck", user_id="ann"))
+    async with asyncio.timeout(BOUND):
+        await checked.wait()
+    command.cancel()
+
+
+class SlowDoor(MemoryBroker):
+    """A broker that lets nobody in until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def enter(self, room: str, user_id: str, connection_id: str) -> int:
+        self.asked.set()
+        await self.open.wait()
+        return await super().enter(room, user_id, connection_id)
+
+
+async def test_who_is_being_let_in_is_sent_away_with_the_others() -> None:
+    door = SlowDoor()
+    hub = hub_over(door)
+    await hub.start()
+    ann = Member("a")
+    attaching = asyncio.ensure_future(hub.attach(ann, "ann"))
+    async with asyncio.timeout(BOUND):
+        await door.asked.wait()
+        await hub.command(do="disconnect", user_id="ann", reason="go")
+        assert ann.sent_away == ["go"]
+        # And ends before it was let in.
+        await hub.detach(ann)
+        door.open.set()
+        await attaching
+    assert await hub.logins("ann") == []
+    assert hub.subscribers() == []
+    await hub.stop()
+
+
+async def test_who_could_not_be_let_in_is_known_no_longer() -> None:
+    class Closed(MemoryBroker):
+        async def enter(self, room: str, user_id: str, connection_id: str) -> int:
+            raise BrokerUnavailable
+
+    hub = hub_over(Closed())
+    with pytest.raises(BrokerUnavailable):
+        await hub.attach(Member("a"), "ann")
+    assert hub.subscribers() == []

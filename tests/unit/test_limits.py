@@ -8,7 +8,18 @@ import pytest
 
 from quart_realtime.broker import MemoryBroker
 from quart_realtime.errors import RateLimited
-from quart_realtime.limits import STRIKES, MessageLimiter, Slots, UserLimiter, Windows, parse_rates
+from quart_realtime.limits import (
+    STRIKES,
+    KeptAnswers,
+    MessageLimiter,
+    Running,
+    Slots,
+    UserLimiter,
+    Windows,
+    parse_rates,
+)
+
+from .fakes import Clock
 
 
 def allowed(limiter: MessageLimiter, connection: str, times: int) -> int:
@@ -184,3 +195,57 @@ def test_a_job_that_ends_at_once_lets_the_next_run() -> None:
     assert all(slots.offer(job) for _ in range(100))
     slots.done()
     assert len(ran) == 100
+
+
+def test_what_one_of_several_rates_refuses_is_counted_by_none() -> None:
+    windows, rates = Windows(), parse_rates("3/minute; 1/second")
+    assert windows.count("c", rates) == 0.0
+    for _ in range(10):
+        assert 0 < windows.count("c", rates) <= 1
+    hits = windows._limiter.get_window_stats(rates[0], "c")
+    assert hits.remaining == 2
+
+
+def test_of_several_rates_that_refuse_the_longest_wait_is_told() -> None:
+    windows, rates = Windows(), parse_rates("1/second; 1/hour")
+    windows.count("c", rates)
+    assert windows.count("c", rates) > 3_000
+
+
+def test_so_much_is_kept_of_one_user_until_it_is_over() -> None:
+    clock = Clock()
+    kept = KeptAnswers(10_000, clock)
+    for _ in range(2):
+        kept.check("ana")
+        kept.add("ana", 6_000, ttl=120)
+        clock.now += 10
+    with pytest.raises(RateLimited) as caught:
+        kept.check("ana")
+    assert caught.value.retry_after == 100
+    kept.check("luis")
+    clock.now += 100
+    kept.check("ana")
+
+
+def test_nothing_is_left_of_what_is_no_longer_kept() -> None:
+    clock = Clock()
+    kept = KeptAnswers(10_000, clock)
+    for number in range(100):
+        kept.add(f"user {number}", 10, ttl=120)
+    clock.now += 200
+    kept.check("luis")
+    assert kept._kept == {}
+    assert kept._sizes == {}
+
+
+def test_so_many_requests_of_one_user_run_at_once() -> None:
+    running = Running(2)
+    with running.one("ana"):
+        with running.one("ana"):
+            with pytest.raises(RateLimited), running.one("ana"):
+                pass
+            with running.one("luis"):
+                pass
+        with running.one("ana"):
+            pass
+    assert not running._counts

@@ -41,6 +41,7 @@ from quart_realtime.protocol import (
     Unsubscribe,
     check_event_name,
     close_label,
+    code_of_peer,
     decode,
     is_room_name,
     may_reconnect,
@@ -370,3 +371,10 @@ def test_a_history_of_no_events_is_none() -> None:
     assert not HistoryPolicy(0, 300).keeps
     assert HistoryPolicy(1, 300).keeps
     assert MAX_OFFSET == 2**53 - 1
+
+
+@pytest.mark.parametrize(
+    ("code", "means"), [(1000, 1000), (1001, 1001), (3999, 3999), (4000, 1005), (4005, 1005)]
+)
+def test_our_own_codes_say_nothing_where_a_client_closes_with_them(code: int, means: int) -> None:
+    assert code_of_peer(code) == means

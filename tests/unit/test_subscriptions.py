@@ -193,7 +193,7 @@ async def test_who_is_present_is_told_where_the_room_tells_it(
 async def test_what_does_not_fit_the_answer_is_not_recovered_in_part(
     hub: Hub, rules: Rules
 ) -> None:
-    client = Client(hub, rules, limit=50)
+    client = Client(hub, rules, limit=300)
     await hub.attach(client.member, "ann")
     places = []
     for room in ("room", "other"):
@@ -310,3 +310,63 @@ async def test_subscribe_and_unsubscribe_keep_their_order(hub: Hub, client: Clie
         )
     assert client.member.rooms == set()
     assert hub.subscribers("room") == []
+
+
+async def test_a_look_at_the_rights_waits_for_no_wish_of_the_client_s(
+    hub: Hub, client: Client, rules: Rules
+) -> None:
+    await client.subscribe("room")
+    rules.pause_at = 2
+    subscribing = asyncio.ensure_future(client.subscribe("other"))
+    async with asyncio.timeout(BOUND):
+        await rules.reached.wait()
+        rules.open = {"other"}
+        assert await client.subscriptions.recheck() == ["room"]
+    await hub.publish(event("no longer yours"))
+    assert client.member.heard == []
+    rules.go_on.set()
+    (told,) = await subscribing
+    assert told["room"] == "other"
+    assert "error" not in told
+
+
+async def test_what_was_allowed_before_the_rights_changed_is_asked_for_anew(
+    client: Client, rules: Rules
+) -> None:
+    rules.pause_at = 2
+    subscribing = asyncio.ensure_future(client.subscribe("room", "other"))
+    async with asyncio.timeout(BOUND):
+        await rules.reached.wait()
+        # The first was allowed a moment ago.
+        rules.open = {"other"}
+        await client.subscriptions.recheck()
+    rules.go_on.set()
+    room, other = await subscribing
+    assert room["error"]["code"] == "forbidden"
+    assert "error" not in other
+    assert client.member.rooms == {"other"}
+
+
+async def test_what_is_missed_is_not_even_asked_for_where_nothing_more_fits(
+    hub: Hub, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules.open = {f"room {number}" for number in range(20)}
+    client = Client(hub, rules, limit=1_000)
+    await hub.attach(client.member, "ann")
+    places = []
+    for room in sorted(rules.open):
+        first = await hub.publish(event(0, room))
+        await hub.publish(event("x" * 600, room))
+        places.append(Position(room, first.epoch, 1))
+    asked: list[Position] = []
+    recover = hub.broker.recover
+
+    async def noted(position: Position, history: HistoryPolicy) -> Recovery:
+        asked.append(position)
+        return await recover(position, history)
+
+    monkeypatch.setattr(hub.broker, "recover", noted)
+    told = await client.subscribe(*places)
+    assert [room["recovered"] for room in told] == [True] + [False] * 19
+    assert [room["offset"] for room in told] == [2] * 20
+    assert sum(position.epoch is not None for position in asked) == 2

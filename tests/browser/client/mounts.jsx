@@ -11,7 +11,7 @@ import {
   usePresence,
   useRequest,
   useRoom,
-} from "../../quart_realtime/static/react.js";
+} from "../../../quart_realtime/static/react.js";
 
 // From its first root on React listens to the document, once, whatever is mounted.
 createRoot(document.createElement("div"));
