@@ -71,6 +71,11 @@ async def who_native(number: str) -> Any:
     return {"number": number, "who": [first, get_jwt_identity(), current_connection.user_id]}
 
 
+@realtime.handler("door", "knock", login=False, rate_limit="3/hour")
+async def knock() -> str:
+    return "come in"
+
+
 @realtime.handler("who", "address")
 async def address() -> str:
     return current_connection.remote_addr

@@ -55,6 +55,20 @@ async def test_an_address_that_comes_too_often_is_told_when_to_come_back(
     assert proxied.logs("QUART_REALTIME_TRUSTED_PROXIES")
 
 
+async def test_before_login_a_handler_s_rate_holds_for_a_whole_network_of_ipv6(
+    token: Token,
+) -> None:
+    codes: list[str] = []
+    with serving(APP, TRUSTED_PROXIES=["127.0.0.1"]) as server:
+        for number in range(5):
+            forwarded = {"X-Forwarded-For": f"2001:db8::{number}"}
+            async with opened(server, None, additional_headers=forwarded) as socket:
+                frame = {"type": "request", "id": "1", "resource": "door"}
+                answer = await ask(socket, {**frame, "payload": {"action": "knock"}})
+                codes.append(answer["type"])
+    assert codes == ["response"] * 3 + ["error"] * 2
+
+
 async def test_a_page_behind_a_trusted_proxy_is_the_app_s_own(token: Token) -> None:
     told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "app.example.com"}
     how: dict[str, Any] = {"additional_headers": told, "origin": "https://app.example.com"}
