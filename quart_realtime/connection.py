@@ -408,11 +408,12 @@ class Connection:
         self._phase = protocol.TRANSITIONS[self._phase][Auth]
         user_id = identity.user_id
         limit = self._settings.max_connections_per_user
+        # From now on commands to its user reach it; what they tell it comes after the greeting.
+        self._greeting = Greeting()
         if await self._services.hub.attach(self, user_id) > limit:
             self._close_soon(CloseCode.TOO_MANY_CONNECTIONS, f"at most {limit} for one user")
             await self._services.hub.detach(self)
             return
-        self._greeting = Greeting()
         for room in rooms_of_login(user_id):
             await self.join(room)
         if self._phase is State.CLOSING:

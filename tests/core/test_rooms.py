@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from quart import Quart
-from quart_jwt_extended import get_jwt_identity
+from quart_jwt_extended import create_access_token, get_jwt_identity
 
 from quart_realtime import Connection, Forbidden, HistoryPolicy, Realtime, current_connection
+from quart_realtime.broker import MemoryBroker
 from quart_realtime.client_types import RealtimeError
 from quart_realtime.testing import RealtimeClient, realtime_client
 
@@ -444,3 +445,31 @@ async def test_who_is_joined_by_the_app_is_told_who_is_there() -> None:
         await chat.realtime.join("ana", "conversation:1")
         joined = await ana.expect("room_joined")
         assert [user["user_id"] for user in joined["presence"]] == ["luis", "ana"]
+
+
+async def test_a_room_given_to_who_is_being_let_in_is_told_with_the_greeting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    enter = MemoryBroker.enter
+
+    async def slow(self: MemoryBroker, room: str, user_id: str, connection_id: str) -> int:
+        asked.set()
+        await go_on.wait()
+        return await enter(self, room, user_id, connection_id)
+
+    monkeypatch.setattr(MemoryBroker, "enter", slow)
+    app = make_app()
+    realtime = Realtime(app)
+
+    async with realtime_client(app) as client:
+        async with app.app_context():
+            token = create_access_token("ana")
+        await client.send({"type": "auth", "id": "1", "payload": {"token": token}})
+        async with asyncio.timeout(5):
+            await asked.wait()
+        await realtime.join("ana", "board")
+        go_on.set()
+        await client.receive("response")
+        greeting = (await client.receive("connected"))["payload"]
+    assert "board" in [place["room"] for place in greeting["rooms"]]
