@@ -1,9 +1,10 @@
 """JSON Web Tokens: set-up, and the tokens that views hand out or take back."""
 
+import re
 from typing import Any
 
 from jwt import PyJWTError
-from quart import Quart
+from quart import Quart, request
 from quart_jwt_extended import (
     JWTManager,
     create_access_token,
@@ -19,6 +20,7 @@ from example_app.revocation import Revocations
 
 def init_app(app: Quart) -> None:
     """Make *app* check tokens, and refuse them in the shape of every other error."""
+    app.before_request(_drop_blank_header)
     revoked = app.extensions["CHAT_REVOCATIONS"] = Revocations()
     manager = JWTManager(app)
     manager.token_in_blacklist_loader(revoked.covers)
@@ -26,6 +28,13 @@ def init_app(app: Quart) -> None:
     manager.invalid_token_loader(_refuse)
     manager.expired_token_loader(lambda _token: _refuse("the token has expired"))
     manager.revoked_token_loader(lambda: _refuse("the token has been revoked"))
+
+
+def _drop_blank_header() -> None:
+    """Take an ``Authorization`` with a blank part for none: quart-jwt-extended would fail on it."""
+    header = request.headers.get("Authorization", "x")
+    if not all(part.split() for part in re.split(r",\s*", header)):
+        del request.headers["Authorization"]
 
 
 def issue_tokens(user_id: str) -> TokenPair:

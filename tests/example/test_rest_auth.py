@@ -158,7 +158,10 @@ async def test_a_revoked_token_is_remembered_for_as_long_as_any_host_may_take_it
     assert (status, body["message"]) == (401, "the token has been revoked")
 
 
-@pytest.mark.parametrize("header", ["Bearer", "Bearer x.y.z", "Basic YTpi", "Bearer a b"])
+@pytest.mark.parametrize(
+    "header",
+    ["Bearer", "Bearer x.y.z", "Basic YTpi", "Bearer a b", " ", "\xa0", ",", "Bearer x.y.z, "],
+)
 async def test_a_malformed_token_is_refused(anybody, header):
     answer = await anybody.call("GET", "/users", headers={"Authorization": header})
     assert (answer.status, answer.body["code"]) == (401, "unauthorized")
