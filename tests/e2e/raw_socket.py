@@ -194,10 +194,14 @@ async def raw_socket(
     if receive_buffer is not None:
         bare.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, receive_buffer)
     async with asyncio.timeout(BOUND):
-        await asyncio.get_running_loop().sock_connect(bare, ("127.0.0.1", port))
-        reader, writer = await asyncio.open_connection(
-            sock=bare, ssl=ssl, server_hostname="localhost" if ssl else None, limit=65_536
-        )
+        try:
+            await asyncio.get_running_loop().sock_connect(bare, ("127.0.0.1", port))
+            reader, writer = await asyncio.open_connection(
+                sock=bare, ssl=ssl, server_hostname="localhost" if ssl else None, limit=65_536
+            )
+        except BaseException:
+            bare.close()  # A server that is slow to accept is given up here; nobody owns it yet.
+            raise
         raw = RawSocket(reader, writer)
         try:
             await raw.send(upgrade(path, token, *more))

@@ -373,19 +373,22 @@ async def come(server: Server, token: str, stack: AsyncExitStack, told: Counter[
     backoff = Backoff()
     protocols = f"Sec-WebSocket-Protocol: realtime.v1, bearer.{token}"
     for failures in itertools.count():
-        try:
-            raw = await stack.enter_async_context(raw_socket(server.port, None, protocols))
-            while (frame := await raw.message())["type"] not in {"closing", "connected"}:
-                pass
-        except (OSError, EOFError, TimeoutError):
+        async with AsyncExitStack() as attempt:
+            try:
+                raw = await attempt.enter_async_context(raw_socket(server.port, None, protocols))
+                while (frame := await raw.message())["type"] not in {"closing", "connected"}:
+                    pass
+            except (OSError, EOFError, TimeoutError):
+                frame = {"type": "nothing"}
+            if frame["type"] == "connected":
+                await stack.enter_async_context(attempt.pop_all())
+                return
+        if frame["type"] == "nothing":
             told["nothing"] += 1
             await asyncio.sleep(backoff.delay(failures))
-            continue
-        if frame["type"] == "connected":
-            return
-        told[frame["payload"]["code"]] += 1
-        raw.abort()
-        await asyncio.sleep(backoff.spread(frame["payload"]["retry_after_ms"] / 1000))
+        else:
+            told[frame["payload"]["code"]] += 1
+            await asyncio.sleep(backoff.spread(frame["payload"]["retry_after_ms"] / 1000))
 
 
 @pytest.mark.line(41, "a crowd returns at once")
