@@ -71,9 +71,8 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
                 opened.headers.get("Origin"),
             )
             abort(403)
-        token = runtime.authenticator.token_of_handshake(opened)
-        header = runtime.app.config["JWT_HEADER_NAME"]
-        opened.scope[_HANDSHAKE] = Handshake(opened, token, header)  # type: ignore[literal-required]
+        brought = runtime.authenticator.read(opened)
+        opened.scope[_HANDSHAKE] = Handshake(opened, brought)  # type: ignore[literal-required]
 
     @hide
     async def client(name: str) -> Response:

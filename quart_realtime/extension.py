@@ -21,6 +21,7 @@ from quart import (
 from .broker import Presence
 from .connection import Connection
 from .context import connection_or_none
+from .custom_auth import checked_login
 from .emissions import (
     arguments_of,
     check_template,
@@ -61,10 +62,35 @@ class Realtime:
     Args:
         app: The app to join now; left out, :meth:`init_app` joins it later. Declarations may
             come before or after, until the app starts to serve.
+        authenticate: A function of the app's own that says who a client is, in place of
+            Quart-JWT-Extended's tokens. It runs in a websocket context made from the handshake, so
+            that ``quart.session``, ``quart.websocket`` and Quart-Auth's ``current_user`` are
+            there, and may take one argument: the token of the subprotocol ``bearer.…``, of
+            ``Authorization: Bearer`` or of an ``auth`` message, None where there is none. It
+            returns the user's id, an :class:`~quart_realtime.Identity`, or None for nobody: who
+            has shown a token or a cookie is refused then, and who hasn't may still send ``auth``.
+            Raising :class:`~quart_realtime.Unauthorized` refuses at once. Whatever else it raises
+            is logged, and lets nobody in. It is asked at the handshake, for each ``auth``
+            message, at each ping (``QUART_REALTIME_PING_INTERVAL``), by :meth:`recheck`, and
+            after an answer that was ``unauthorized``; not for each request, since routes look at
+            the session themselves. Nothing is cached.
+        cookies: Whether cookies, and so sessions, count for *authenticate*: beside an allowed
+            ``Origin`` alone. False for apps that know tokens only, whose
+            ``QUART_REALTIME_ALLOWED_ORIGINS`` may then be ``"*"``.
+
+    Raises:
+        SetupError: *authenticate* can't be called so, or what :meth:`init_app` raises it for.
     """
 
-    def __init__(self, app: Quart | None = None) -> None:
-        self._registry = Registry()
+    def __init__(
+        self,
+        app: Quart | None = None,
+        *,
+        authenticate: AnyFunction | None = None,
+        cookies: bool = True,
+    ) -> None:
+        login = None if authenticate is None else checked_login(authenticate, cookies=cookies)
+        self._registry = Registry(login)
         self._apps: WeakSet[Quart] = WeakSet()
         if app is not None:
             self.init_app(app)
@@ -376,7 +402,8 @@ class Realtime:
 
         Without it a revoked token is noticed with the next request, and within
         ``QUART_REALTIME_PING_INTERVAL`` at the latest; a change of rooms with the next
-        ``subscribe``, and with the next token that has other claims.
+        ``subscribe``, and with the next token that has other claims. What ``authenticate`` would
+        say now is asked for with each ping alone.
         """
         await self._runtime().hub.command(do="recheck", user_id=str(user_id))
 

@@ -163,10 +163,20 @@ def annotations_of(function: AnyFunction) -> dict[str, Any]:
         ) from None
 
 
+@frozen(eq=False)
+class Login:
+    """The app's own function that says who a client is, and whether cookies count for it."""
+
+    function: AnyFunction
+    cookies: bool = True
+    takes_token: bool = True
+
+
 @define(eq=False)
 class Registry:
     """The declarations of one :class:`~quart_realtime.Realtime`, for any number of apps."""
 
+    login: Login | None = None
     handlers: dict[tuple[str, str], Handler] = field(factory=dict)
     exposures: list[Exposure] = field(factory=list)
     events: dict[str, EventType] = field(factory=dict)

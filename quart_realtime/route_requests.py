@@ -18,9 +18,9 @@ from werkzeug.http import parse_date, parse_options_header
 from werkzeug.routing import BuildError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from .auth import JWTAuthenticator, vouch_for
 from .connection import Connection
 from .errors import InternalError, InvalidPayload, NotFound
+from .identity import Authenticator
 from .models import dump
 from .results import (
     RouteError,
@@ -59,7 +59,7 @@ def note_errors(app: Quart) -> None:
 class RouteCaller:
     """Calls routes on behalf of connections, through all that the app does with a request."""
 
-    def __init__(self, app: Quart, authenticator: JWTAuthenticator) -> None:
+    def __init__(self, app: Quart, authenticator: Authenticator) -> None:
         self._app = app
         self._authenticator = authenticator
         self._urls = app.url_map.bind("localhost")
@@ -82,9 +82,7 @@ class RouteCaller:
         query: list[tuple[str, str]] = []
         if route.method not in _BODY_METHODS:
             query, rest = _query_arguments(rest), {}
-        vouch_for(connection.identity)
-        if connection.identity is not None:
-            rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
+        rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
         body = b""
         if route.method in _BODY_METHODS or rest:
             body = dump(rest)

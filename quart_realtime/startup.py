@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from quart import Quart
 
-from .auth import JWTAuthenticator
 from .errors import SetupError
+from .identity import Authenticator
 from .native import NativeHandler
 from .registry import Registry
 from .routes import Resolutions, resolve
@@ -23,7 +23,7 @@ Natives = dict[tuple[str, str], NativeHandler]
 
 
 def check(
-    app: Quart, registry: Registry, settings: Settings, authenticator: JWTAuthenticator
+    app: Quart, registry: Registry, settings: Settings, authenticator: Authenticator
 ) -> tuple[Resolutions, Natives]:
     """Check what was declared, against the app as it is when it starts.
 
@@ -42,14 +42,8 @@ def check(
             problems.extend(error.problems)
             return None
 
-    attempt(authenticator.check_setup)
+    attempt(lambda: authenticator.check_setup(settings))
     attempt(lambda: _check_settings(app, settings))
-    if settings.allowed_origins == "*" and authenticator.takes_cookies():
-        problems.append(
-            'QUART_REALTIME_ALLOWED_ORIGINS is "*", and JWT_TOKEN_LOCATION has cookies: any page '
-            "that a user looks at could act as that user. List the origins that may, such as "
-            '["https://app.example.com"], or take the cookies out.'
-        )
     resolved, unresolved = resolve(app, registry)
     problems.extend(unresolved)
     natives: Natives = {}
