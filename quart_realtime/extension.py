@@ -99,8 +99,14 @@ class Realtime:
         """Join *app*: read ``QUART_REALTIME_…`` and register the websocket's blueprint.
 
         Raises:
-            SetupError: a setting is wrong, or this app has a Realtime already.
+            SetupError: a setting is wrong, this app has a Realtime already, or it is a QuartTrio.
         """
+        if any(each.__module__.partition(".")[0] == "quart_trio" for each in type(app).__mro__):
+            raise SetupError(
+                f"Quart-Realtime runs on asyncio, and the app {app.name!r} is a QuartTrio: write "
+                "app = Quart(__name__), with Quart of quart, and serve it without "
+                "--worker-class trio."
+            )
         if EXTENSION in app.extensions:
             raise SetupError(
                 "This app has a Realtime already: call init_app once, and use that one everywhere."
@@ -278,7 +284,9 @@ class Realtime:
 
         Args:
             event: The event's type.
-            data: What it carries: anything that has a JSON form.
+            data: What it carries: anything that has a JSON form, by msgspec or by the ``default``
+                of the app's own JSON provider. Its keys stay as they are, whatever the casing
+                that Quart-Schema converts a route's to.
             room: A room, a list of rooms, or a callable of the data that returns either; the
                 event's declared room by default, or else everyone. ``user:`` and an id is one
                 user. It is taken as it is: what isn't filled in stays as it stands.
@@ -297,14 +305,15 @@ class Realtime:
         check_event_name(event)
         check_key(key)
         runtime = self._runtime()
-        plain = to_builtins(data)
+        async with runtime.app_context():  # Its JSON provider may have a word to say.
+            plain = to_builtins(data)
         if room is None:
             rooms = await rooms_of(self._registry.rooms_of_event(event, None), plain, {})
         else:
             said = await settled(room(plain)) if callable(room) else room
             rooms = checked_rooms([said] if isinstance(said, str) else said)
         exclude = _own_connection() if others_only else None
-        await runtime.publish(event, data, rooms, exclude, key)
+        await runtime.publish(event, plain, rooms, exclude, key)
 
     def on(self, event: str) -> Callable[[F], F]:
         """Have the decorated function hear an event on the server.

@@ -386,7 +386,7 @@ class Runtime:
         listeners = self.registry.listeners.get(notification.type, ())
         if not listeners:
             return
-        async with self._app_context():
+        async with self.app_context():
             for listener in listeners:
                 try:
                     await contained(self.app.ensure_async(listener)(notification))
@@ -394,7 +394,7 @@ class Runtime:
                     name = listener.__qualname__
                     logger.exception("the listener %s to %s failed", name, notification.type)
 
-    def _app_context(self) -> AbstractAsyncContextManager[Any]:
+    def app_context(self) -> AbstractAsyncContextManager[Any]:
         """Return this app's context where there is none yet, as in a background thread's task."""
         if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore
             return nullcontext()
