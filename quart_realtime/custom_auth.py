@@ -27,7 +27,7 @@ from .errors import (
 from .handshake import Brought, Handshake
 from .identity import ANY_ORIGIN, Identity
 from .protocol import BEARER_PREFIX
-from .registry import AnyFunction, Login, describe
+from .registry import AnyFunction, Login, calling_line, describe
 from .results import error_of
 from .settings import Settings
 
@@ -44,8 +44,8 @@ def checked_login(function: AnyFunction, *, cookies: bool) -> Login:
     """
     if not callable(function):
         raise SetupError(
-            f"Realtime(authenticate={function!r}): write the function that returns who is logged "
-            "in, without calling it."
+            f"Realtime(authenticate={function!r}) at {calling_line()}: write the function that "
+            "returns who is logged in, without calling it."
         )
     for arguments in ((None,), ()):
         try:
@@ -199,27 +199,20 @@ class CallableAuthenticator:
 
     def _websocket(self, handshake: Handshake, token: str | None) -> Websocket:
         """Make the handshake's websocket anew, as far as it can be looked at."""
-        scope = handshake.scope()
         headers = handshake.headers()
+        del headers["Remote-Addr"]  # Quart adds it.
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        scope["headers"] = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
-        ]
-        return self._app.websocket_class(
-            self._settings.url,
-            scope["query_string"],
-            "wss" if handshake.scheme == "https" else "ws",
-            headers,
-            handshake.root_path,
-            handshake.http_version,
-            [],
-            _look_only,
-            _look_only,
-            _look_only,
-            _look_only,
-            scope=cast("Any", {**scope, "subprotocols": []}),
-        )
+        scope: Any = {
+            **handshake.scope(),
+            "scheme": "wss" if handshake.scheme == "https" else "ws",
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
+            ],
+            "subprotocols": [],
+        }
+        opened: Any = self._app.asgi_websocket_class(self._app, scope)
+        return cast("Websocket", opened._create_websocket_from_scope(_look_only))
 
     async def _refuse(self, error: Exception) -> NoReturn:
         """Raise what the client is told of what the function has raised, or what is logged."""
@@ -247,6 +240,4 @@ def _checked_id(said: Any) -> str:
 
 
 async def _look_only(*_: Any) -> NoReturn:
-    raise RuntimeError(
-        "authenticate looks at the handshake alone: nothing is sent or received in it"
-    )
+    raise RuntimeError("authenticate looks at the handshake alone: nothing is sent in it")

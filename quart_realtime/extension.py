@@ -43,6 +43,8 @@ from .registry import (
     Registry,
     RoomRule,
     RoomSource,
+    calling_line,
+    describe,
 )
 from .results import is_success, value_of
 from .route_requests import note_errors
@@ -103,15 +105,17 @@ class Realtime:
         """
         if any(each.__module__.partition(".")[0] == "quart_trio" for each in type(app).__mro__):
             raise SetupError(
-                f"Quart-Realtime runs on asyncio, and the app {app.name!r} is a QuartTrio: write "
-                "app = Quart(__name__), with Quart of quart, and serve it without "
-                "--worker-class trio."
+                f"Quart-Realtime runs on asyncio, and the app {app.name!r} at {calling_line()} is "
+                "a QuartTrio: write app = Quart(__name__), with Quart of quart, and serve it "
+                "without --worker-class trio."
             )
         if EXTENSION in app.extensions:
             raise SetupError(
-                "This app has a Realtime already: call init_app once, and use that one everywhere."
+                f"This app has a Realtime already, by {app.extensions[EXTENSION].place}: leave out "
+                f"{calling_line()}, and use that one everywhere."
             )
         runtime = Runtime(app, self._registry, Settings.from_config(app.config))
+        runtime.place = calling_line()
         app.extensions[EXTENSION] = runtime
         self._apps.add(app)
         note_errors(app)
@@ -188,7 +192,7 @@ class Realtime:
                 one that is meant.
             login: Whether the connection must be logged in.
         """
-        self._registry.exposures.append(Exposure(blueprint, resource, login))
+        self._registry.exposures.append(Exposure(blueprint, resource, login, calling_line()))
 
     # Events
 
@@ -209,9 +213,10 @@ class Realtime:
             check_type(Any if schema is None else schema)
         except TypeError as error:
             raise SetupError(
-                f"The event {name!r} can't be checked against that: {error}."
+                f"The event {name!r} at {calling_line()} can't be checked against that: {error}. "
+                "Name an attrs class, a dataclass, a pydantic model or a builtin."
             ) from None
-        self._registry.add_event(EventType(name, schema, room, history))
+        self._registry.add_event(EventType(name, schema, room, history, calling_line()))
 
     def emits(
         self,
@@ -322,7 +327,10 @@ class Realtime:
         its rooms, in the process that sent it; what it raises is logged.
         """
         if callable(event):
-            raise SetupError('Write @realtime.on("new_message"), with the name of the event.')
+            raise SetupError(
+                f'Write @realtime.on("new_message") above {describe(event)}, with the name of '
+                "the event."
+            )
 
         def register(function: F) -> F:
             self._registry.listeners.setdefault(event, []).append(function)
@@ -350,7 +358,8 @@ class Realtime:
         """
         if callable(pattern):
             raise SetupError(
-                'Write @realtime.room("conversation:<conversation_id>"), with the pattern.'
+                f'Write @realtime.room("conversation:<conversation_id>") above '
+                f"{describe(pattern)}, with the pattern."
             )
 
         def register(function: F) -> F:
@@ -456,7 +465,7 @@ def _checked_room(event: str, room: RoomSource) -> RoomSource:
     try:
         check_event_name(event)
     except ValueError as error:
-        raise SetupError(f"An event can't be declared so: {error}.") from None
+        raise SetupError(f"The event at {calling_line()} can't be declared: {error}.") from None
     if room is None or callable(room):
         return room
     templates = [room] if isinstance(room, str) else list(room)
@@ -465,8 +474,8 @@ def _checked_room(event: str, room: RoomSource) -> RoomSource:
             check_template(template)
         except (TypeError, ValueError, AttributeError) as error:
             raise SetupError(
-                f"{event}: room {template!r} can't be read ({error}); write one such as "
-                '"conversation:{conversation_id}".'
+                f"{event}: room {template!r} at {calling_line()} can't be read ({error}); write "
+                'one such as "conversation:{conversation_id}".'
             ) from None
     return room if isinstance(room, str) else templates
 

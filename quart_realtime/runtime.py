@@ -78,6 +78,8 @@ class Runtime:
     def __init__(self, app: Quart, registry: Registry, settings: Settings) -> None:
         self.app = app
         self.registry = registry
+        self.place = "?"
+        """Where the app was joined, for an error message."""
         self.settings = settings
         self.authenticator = make_authenticator(app, registry, settings)
         self.proxies = settings.proxies

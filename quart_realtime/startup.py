@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from attrs import fields
 from quart import Quart
 
 from .errors import SetupError
 from .identity import Authenticator
 from .native import NativeHandler
-from .registry import Registry
+from .registry import Registry, describe
 from .routes import Resolutions, resolve
-from .settings import Settings
+from .settings import PREFIX, Settings
 from .workers import worker_count
 
 logger = logging.getLogger("quart_realtime")
@@ -68,10 +69,16 @@ def check(
 
 
 def _check_settings(app: Quart, settings: Settings) -> None:
-    if Settings.from_config(app.config) != settings:
+    now = Settings.from_config(app.config)
+    changed = [
+        PREFIX + item.name.upper()
+        for item in fields(Settings)
+        if getattr(now, item.name) != getattr(settings, item.name)
+    ]
+    if changed:
         raise SetupError(
-            "QUART_REALTIME_… was changed after Realtime(app), which had read it: set it before, "
-            "or call realtime.init_app(app) after."
+            f"{', '.join(changed)} was changed after Realtime(app), which had read it: set it "
+            "before, or call realtime.init_app(app) after."
         )
 
 
@@ -80,9 +87,10 @@ def _roomless_events(registry: Registry, settings: Settings) -> Iterator[str]:
     names = registry.events_for_everyone()
     if settings.require_room:
         for name in names:
+            where = [describe(each.function) for each in registry.emissions if each.event == name]
             yield (
-                f'emits("{name}") says no room, and QUART_REALTIME_REQUIRE_ROOM is set: write '
-                "room=… there or in realtime.event(…)."
+                f'emits("{name}") says no room at {", ".join(where)}, and '
+                "QUART_REALTIME_REQUIRE_ROOM is set: write room=… there or in realtime.event(…)."
             )
     elif names:
         logger.warning(
