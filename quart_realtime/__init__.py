@@ -18,6 +18,7 @@ from .errors import (
     Unavailable,
 )
 from .extension import Realtime
+from .identity import Identity
 from .protocol import CloseCode, HistoryPolicy, Notification
 from .runtime import Health
 
@@ -31,6 +32,7 @@ __all__ = [
     "Forbidden",
     "Health",
     "HistoryPolicy",
+    "Identity",
     "InvalidPayload",
     "NotFound",
     "Notification",

@@ -1,10 +1,9 @@
-"""Tokens to identities: the only module that knows quart-jwt-extended."""
+"""JSON Web Tokens to identities: the only module that knows quart-jwt-extended."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -38,7 +37,10 @@ from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
 from .errors import SetupError, TokenRefused
+from .handshake import Brought, Handshake
+from .identity import ANY_ORIGIN, Identity
 from .protocol import BEARER_PREFIX
+from .settings import Settings
 
 _EXTENSION = "quart-jwt-extended"
 _REASONS: dict[type, str] = {
@@ -53,17 +55,14 @@ _REASONS: dict[type, str] = {
 }
 
 
-@frozen
-class Identity:
-    """Who a token says its bearer is.
+@frozen(kw_only=True)
+class JWTIdentity(Identity):
+    """Who a token says its bearer is, with the token as it was read.
 
     *user_id* is the token's identity as text, *claims* the app's own claims in it, *expires_at*
-    in seconds since the epoch, None for a token that doesn't expire.
+    None for a token that doesn't expire.
     """
 
-    user_id: str
-    claims: dict[str, Any]
-    expires_at: float | None
     token: str = field(repr=False)
     token_data: dict[str, Any] = field(repr=False)
     token_header: dict[str, Any] = field(repr=False)
@@ -74,7 +73,8 @@ class Identity:
 
     def remaining(self) -> float | None:
         """Return for how many seconds from now the token is taken, None for ever."""
-        return None if self.expires_at is None else self.expires_at + self.leeway - time.time()
+        remaining = super().remaining()
+        return None if remaining is None else remaining + self.leeway
 
 
 class JWTAuthenticator:
@@ -85,16 +85,23 @@ class JWTAuthenticator:
         self._rules: tuple[Any, ...] = ()
         _read_tokens_once()
 
-    def check_setup(self) -> None:
-        """Raise SetupError where the app has no JWTManager."""
+    def check_setup(self, settings: Settings) -> None:
+        """Raise SetupError where the app has no JWTManager, or cookies of any page would count."""
         if _EXTENSION not in self._app.extensions:
             raise SetupError(
                 "Quart-Realtime checks tokens with Quart-JWT-Extended, and this app has none: "
-                'write JWTManager(app) and set app.config["JWT_SECRET_KEY"].'
+                'write JWTManager(app) and set app.config["JWT_SECRET_KEY"], or log in by a '
+                "function of your own: Realtime(authenticate=…)."
+            )
+        if settings.allowed_origins == "*" and "cookies" in _locations(self._app):
+            raise SetupError(
+                ANY_ORIGIN.format(
+                    cookies="JWT_TOKEN_LOCATION has cookies", instead="take the cookies out"
+                )
             )
 
-    async def check(self, token: str) -> Identity:
-        """Return whose token it is.
+    async def check(self, handshake: Handshake, token: str | None) -> JWTIdentity | None:
+        """Return whose token it is, None where there is none.
 
         Key, algorithms, issuer, audience, token type, blacklist, claims verification and user
         loader are the app's.
@@ -103,6 +110,8 @@ class JWTAuthenticator:
             TokenRefused: it isn't good; the error says why, and whether it has merely expired.
 
         """
+        if token is None:
+            return None
         if not token.isascii():  # RFC 7515: base64url and dots.
             raise TokenRefused("the token is not accepted: it is no JWT")
         async with self._app.app_context():
@@ -112,7 +121,7 @@ class JWTAuthenticator:
                 user = _user_of(data)
                 header = _header_of(token.partition(".")[0])
             data = _lean(data)
-            return Identity(
+            return JWTIdentity(
                 user_id=_as_text(data[jwt_config.identity_claim_key]),
                 claims=data[jwt_config.user_claims_key],
                 expires_at=data.get("exp"),
@@ -124,7 +133,7 @@ class JWTAuthenticator:
                 rules=self._shared_rules(data, header),
             )
 
-    async def check_again(self, identity: Identity) -> Identity:
+    async def check_again(self, handshake: Handshake, identity: Identity) -> Identity:
         """Return *identity* with its user loaded anew, unless it counts no longer.
 
         Blacklist, claims verification and user loader are asked. When the token begins and ends
@@ -134,6 +143,7 @@ class JWTAuthenticator:
             TokenRefused: it counts no longer.
 
         """
+        identity = cast("JWTIdentity", identity)
         async with self._app.app_context():
             with _refusals():
                 user = _user_of(identity.token_data)
@@ -146,14 +156,10 @@ class JWTAuthenticator:
             self._rules = rules
         return self._rules
 
-    def takes_cookies(self) -> bool:
-        """Whether a token may come in a cookie."""
-        return _EXTENSION in self._app.extensions and "cookies" in _locations(self._app)
-
-    async def issue(self, identity: Any, claims: Mapping[str, Any] | None = None) -> str:
-        """Make an access token for *identity*, with the app's own *claims* in it."""
+    async def issue(self, user_id: Any, claims: Mapping[str, Any] | None = None) -> str:
+        """Make an access token for *user_id*, with the app's own *claims* in it."""
         async with self._app.app_context():
-            return str(create_access_token(identity, user_claims=dict(claims or {})))
+            return str(create_access_token(user_id, user_claims=dict(claims or {})))
 
     def can_be_revoked(self) -> bool:
         """Whether a token that was good may stop being so before it expires."""
@@ -162,13 +168,22 @@ class JWTAuthenticator:
             manager._user_loader_callback is not None
         )
 
-    def token_of_handshake(self, websocket: Websocket) -> str | None:
-        """Return the token that a handshake brings, None where it brings none.
+    def is_asked_each_time(self) -> bool:
+        """Whether a token is looked at again before each request and each room: it is cheap."""
+        return self.can_be_revoked()
+
+    def read(self, websocket: Websocket) -> Brought:
+        """Return the token that a handshake brings.
 
         It is looked for in the subprotocols, in the JWT header, and then in the cookies and the
         query string where ``JWT_TOKEN_LOCATION`` names them. A cookie counts only beside an
         ``Origin``, which has been looked at by then: browsers send cookies for whatever page asks.
         """
+        token = self._token_of(websocket)
+        used_up = {self._app.config["JWT_HEADER_NAME"].lower()}
+        return Brought(token, asks=token is not None, used_up=used_up)
+
+    def _token_of(self, websocket: Websocket) -> str | None:
         for offered in websocket.requested_subprotocols:
             if offered.startswith(BEARER_PREFIX):
                 return offered.removeprefix(BEARER_PREFIX)
@@ -183,7 +198,7 @@ class JWTAuthenticator:
                 return str(websocket.args[jwt_config.query_string_name])
         return None
 
-    def _carrier(self, identity: Identity, method: str) -> str:
+    def _carrier(self, identity: JWTIdentity, method: str) -> str:
         """Return the first location that a request may bring *identity*'s token in.
 
         A token that was made for a header has no CSRF value, without which a cookie is refused.
@@ -197,12 +212,16 @@ class JWTAuthenticator:
         return locations[0]
 
     def carry(
-        self, identity: Identity, method: str, headers: Headers, query: list[tuple[str, str]]
+        self,
+        identity: Identity | None,
+        method: str,
+        headers: Headers,
+        query: list[tuple[str, str]],
     ) -> dict[str, str]:
-        """Put *identity*'s token where the app looks for it first.
+        """Put *identity*'s token where the app looks for it first, and vouch for it.
 
         Args:
-            identity: Whose token.
+            identity: Whose token; None before login.
             method: The request's HTTP method; some need the token's CSRF value beside a cookie.
             headers: The request's headers; changed in place.
             query: The request's query arguments; changed in place.
@@ -211,6 +230,10 @@ class JWTAuthenticator:
             What is to be added to a JSON body.
 
         """
+        identity = cast("JWTIdentity | None", identity)
+        _vouched_for.set(identity)
+        if identity is None:
+            return {}
         config = self._app.config
         location = self._carrier(identity, method)
         # What else might pass for a token must not speak for somebody else.
@@ -231,14 +254,13 @@ class JWTAuthenticator:
             headers[config["JWT_HEADER_NAME"]] = token
         return {}
 
-
-def log_in(identity: Identity | None) -> None:
-    """Make *identity* what ``get_jwt_identity`` and ``current_user`` answer in this app context."""
-    if identity is not None:
-        g._jwt_extended_jwt = identity.token_data
-        g._jwt_extended_jwt_header = dict(identity.token_header)  # All tokens share it.
-        if identity.user is not None:
-            g._jwt_extended_jwt_user = identity.user
+    def log_in(self, identity: Identity | None) -> None:
+        """Make it what ``get_jwt_identity`` and ``current_user`` answer in this app context."""
+        if isinstance(identity, JWTIdentity):
+            g._jwt_extended_jwt = identity.token_data
+            g._jwt_extended_jwt_header = dict(identity.token_header)  # All tokens share it.
+            if identity.user is not None:
+                g._jwt_extended_jwt_user = identity.user
 
 
 # A route that is called over a socket would have its token read, and its signature checked, at each
@@ -246,7 +268,10 @@ def log_in(identity: Identity | None) -> None:
 # been read from the connection's token is used again while nothing it depends on has changed; all
 # that may change (expiry, revocation, the claims' check, the user) is looked at each time.
 
-_vouched_for: ContextVar[Identity | None] = ContextVar("quart_realtime_vouched_for", default=None)
+_vouched_for: ContextVar[JWTIdentity | None] = ContextVar(
+    "quart_realtime_vouched_for", default=None
+)
+"""Whose token routes that run in this context may take as it has been read."""
 
 
 _RULES = (
@@ -257,11 +282,6 @@ _RULES = (
     "JWT_IDENTITY_CLAIM",
     "JWT_USER_CLAIMS",
 )
-
-
-def vouch_for(identity: Identity | None) -> None:
-    """Let routes that run in this context take *identity*'s token as it has been read."""
-    _vouched_for.set(identity)
 
 
 def _rules(data: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 from . import frames, protocol
-from .auth import Identity
 from .errors import (
     Conflict,
     InternalError,
@@ -27,6 +26,7 @@ from .greeting import Greeting
 from .handshake import Handshake
 from .heartbeat import Heartbeat
 from .hub import Entry, rooms_of_login
+from .identity import Identity
 from .inbox import Inbox, Refusal
 from .jobs import Jobs
 from .models import dump
@@ -130,7 +130,7 @@ class Connection:
 
     @property
     def claims(self) -> dict[str, Any]:
-        """The app's own claims in the current token."""
+        """The app's own claims in the current token, or what else it says of the user."""
         return {} if self.identity is None else self.identity.claims
 
     # What the app may do with it
@@ -185,6 +185,9 @@ class Connection:
         Rooms that the app has put it into aren't asked about.
         """
         await self.check_token()
+        await self._recheck_rooms()
+
+    async def _recheck_rooms(self) -> None:
         if self._phase is State.OPEN:
             for room in await self._subscriptions.recheck():
                 self._send_notice(protocol.ROOM_LEFT, {"room": room})
@@ -369,13 +372,12 @@ class Connection:
     # Who it is
 
     def _log_in_by_handshake(self) -> Awaitable[None] | None:
-        token = self.handshake.token
-        if token is None or self._phase is not State.CONNECTING:
+        if not self.handshake.asks or self._phase is not State.CONNECTING:
             return None
-        return self._log_in(token, None)
+        return self._log_in(self.handshake.token, None)
 
-    async def _log_in(self, token: str, frame_id: str | None) -> None:
-        """Log in by *token*, of the handshake or of the ``auth`` message *frame_id*."""
+    async def _log_in(self, token: str | None, frame_id: str | None) -> None:
+        """Log in by the handshake and its *token*, or by that of the message *frame_id*."""
         try:
             async with self._services.admission.entering():
                 if self._phase is not State.CLOSING:
@@ -386,8 +388,10 @@ class Connection:
             logger.exception("logging in on connection %s failed", self.id)
             self._turn_away(InternalError("logging in failed"), frame_id)
 
-    async def _enter(self, token: str, frame_id: str | None) -> None:
-        identity = await self._services.authenticate(token)
+    async def _enter(self, token: str | None, frame_id: str | None) -> None:
+        identity = await self._services.authenticate(self.handshake, token)
+        if identity is None:
+            return
         if self._phase is State.CONNECTING:
             self._accept_token(identity)
         if self._phase is State.CONNECTING:  # It may have ended in this very moment.
@@ -440,8 +444,8 @@ class Connection:
 
     async def _refresh(self, message: Auth) -> None:
         """Take a fresh token for the same user on the live connection."""
-        identity = await self._services.authenticate(message.token)
-        if identity.user_id != self.user_id:
+        identity = await self._services.authenticate(self.handshake, message.token)
+        if identity is None or identity.user_id != self.user_id:
             raise Unauthorized("this connection belongs to another user: open a new one")
         other_claims = identity.claims != self.claims
         self._accept_token(identity)
@@ -460,7 +464,7 @@ class Connection:
         if identity is None or self._phase is not State.OPEN:
             return
         try:
-            await self._services.check_again(identity)
+            fresh = await self._services.check_again(self.handshake, identity)
         except TokenRefused as error:
             # It may have been refreshed meanwhile.
             if self.identity is not None and self.identity.token == identity.token:
@@ -468,6 +472,12 @@ class Connection:
         except Exception:
             # Not knowing is no reason to throw somebody out; the next check will tell.
             logger.exception("looking at the token of connection %s again failed", self.id)
+        else:
+            if self.identity is identity:
+                self.identity = fresh
+                # Else it ends by the clock that it has, which nobody sets.
+                if fresh.expires_at != identity.expires_at and self._phase is State.OPEN:
+                    self._accept_token(fresh)
 
     # Rooms, at the client's wish
 
@@ -500,4 +510,11 @@ class Connection:
     def _ping(self) -> None:
         self._answer(frames.PING)
         if self._phase is State.OPEN and self._services.token_may_be_revoked():
-            self._services.spawn(self.check_token())
+            self._services.spawn(self._look_again())
+
+    async def _look_again(self) -> None:
+        """Do what a ping is the time for: see that the user is let in still, and to which rooms."""
+        claims = self.claims
+        await self.check_token()
+        if self.claims != claims:
+            await self._recheck_rooms()

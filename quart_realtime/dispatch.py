@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from quart import Quart
 
-from .auth import JWTAuthenticator, log_in
 from .broker import Broker
 from .connection import Connection
 from .context import in_connection
@@ -26,6 +25,7 @@ from .errors import (
     Unauthorized,
 )
 from .frames import Answer
+from .identity import Authenticator
 from .limits import KeptAnswers, UserLimiter
 from .models import dump
 from .native import NativeHandler, encoded
@@ -52,7 +52,7 @@ class Dispatcher:
         natives: Those that have none, ready to be called.
         settings: The app's limits.
         broker: What runs requests with a key only once.
-        authenticator: Checks tokens, and hands them on to routes.
+        authenticator: Tells who clients are, to routes and handlers too.
         limiter: Counts what each user asks of handlers with a rate of their own.
         telemetry: Is told how requests were answered.
     """
@@ -64,7 +64,7 @@ class Dispatcher:
         natives: Mapping[tuple[str, str], NativeHandler],
         settings: Settings,
         broker: Broker,
-        authenticator: JWTAuthenticator,
+        authenticator: Authenticator,
         limiter: UserLimiter,
         telemetry: Telemetry,
     ) -> None:
@@ -177,7 +177,7 @@ class Dispatcher:
         identity = connection.identity
         native = self._natives[request.resource, request.action]
         async with self._app.app_context():
-            log_in(identity)
+            self._authenticator.log_in(identity)
             try:
                 return await native(self._app, request.payload)
             except Exception as error:
@@ -195,14 +195,14 @@ class Dispatcher:
         raise error
 
     async def look_again(self, connection: Connection) -> None:
-        """Check a token that may have been revoked, and load its user anew.
+        """Check a token that may have been revoked, and load its user anew, where that is cheap.
 
         Raises:
             TokenRefused: it is no longer good.
         """
         identity = connection.identity
-        if identity is not None and self._authenticator.can_be_revoked():
-            fresh = await self._authenticator.check_again(identity)
+        if identity is not None and self._authenticator.is_asked_each_time():
+            fresh = await self._authenticator.check_again(connection.handshake, identity)
             if connection.identity is identity:
                 connection.identity = fresh
 
@@ -224,5 +224,5 @@ class Dispatcher:
     ) -> Any:
         in_connection(connection)
         async with self._app.app_context():
-            log_in(connection.identity)
+            self._authenticator.log_in(connection.identity)
             return await self._app.ensure_async(function)(*arguments, **named)

@@ -16,6 +16,7 @@ from werkzeug.exceptions import TooManyRequests
 from .errors import RateLimited, SetupError
 from .handshake import Handshake, origin_is_allowed
 from .proxies import see_through
+from .registry import calling_line, describe
 from .runtime import Runtime
 from .settings import BLUEPRINT
 
@@ -37,7 +38,9 @@ def runtime_of(app: Quart) -> Runtime:
     try:
         return cast(Runtime, app.extensions[EXTENSION])
     except KeyError:
-        raise SetupError("This app has no Realtime: call Realtime(app).") from None
+        raise SetupError(
+            f"The app {app.name!r} has no Realtime, for {calling_line()}: call Realtime(app)."
+        ) from None
 
 
 def make_blueprint(runtime: Runtime) -> Blueprint:
@@ -71,9 +74,8 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
                 opened.headers.get("Origin"),
             )
             abort(403)
-        token = runtime.authenticator.token_of_handshake(opened)
-        header = runtime.app.config["JWT_HEADER_NAME"]
-        opened.scope[_HANDSHAKE] = Handshake(opened, token, header)  # type: ignore[literal-required]
+        brought = runtime.authenticator.read(opened)
+        opened.scope[_HANDSHAKE] = Handshake(opened, brought)  # type: ignore[literal-required]
 
     @hide
     async def client(name: str) -> Response:
@@ -100,9 +102,10 @@ def check_endpoint(app: Quart) -> None:
     rules = [rule for rule in app.url_map.iter_rules() if rule.websocket and rule.rule == url]
     others = [rule.endpoint for rule in rules if not rule.endpoint.startswith(f"{BLUEPRINT}.")]
     if others:
+        view = describe(app.view_functions[others[0]])
         raise SetupError(
-            f"The app has a websocket of its own at {url}, {others[0]!r}: give one of the two "
-            "another path, ours by QUART_REALTIME_URL."
+            f"The app has a websocket of its own at {url}, {others[0]!r}, which is {view}: give "
+            "one of the two another path, ours by QUART_REALTIME_URL."
         )
     if not hasattr(app.asgi_websocket_class, "_serve_realtime"):
         raise SetupError(

@@ -21,6 +21,7 @@ from quart import (
 from .broker import Presence
 from .connection import Connection
 from .context import connection_or_none
+from .custom_auth import checked_login
 from .emissions import (
     arguments_of,
     check_template,
@@ -42,6 +43,8 @@ from .registry import (
     Registry,
     RoomRule,
     RoomSource,
+    calling_line,
+    describe,
 )
 from .results import is_success, value_of
 from .route_requests import note_errors
@@ -61,10 +64,35 @@ class Realtime:
     Args:
         app: The app to join now; left out, :meth:`init_app` joins it later. Declarations may
             come before or after, until the app starts to serve.
+        authenticate: A function of the app's own that says who a client is, in place of
+            Quart-JWT-Extended's tokens. It runs in a websocket context made from the handshake, so
+            that ``quart.session``, ``quart.websocket`` and Quart-Auth's ``current_user`` are
+            there, and may take one argument: the token of the subprotocol ``bearer.…``, of
+            ``Authorization: Bearer`` or of an ``auth`` message, None where there is none. It
+            returns the user's id, an :class:`~quart_realtime.Identity`, or None for nobody: who
+            has shown a token or a cookie is refused then, and who hasn't may still send ``auth``.
+            Raising :class:`~quart_realtime.Unauthorized` refuses at once. Whatever else it raises
+            is logged, and lets nobody in. It is asked at the handshake, for each ``auth``
+            message, at each ping (``QUART_REALTIME_PING_INTERVAL``), by :meth:`recheck`, and
+            after an answer that was ``unauthorized``; not for each request, since routes look at
+            the session themselves. Nothing is cached.
+        cookies: Whether cookies, and so sessions, count for *authenticate*: beside an allowed
+            ``Origin`` alone. False for apps that know tokens only, whose
+            ``QUART_REALTIME_ALLOWED_ORIGINS`` may then be ``"*"``.
+
+    Raises:
+        SetupError: *authenticate* can't be called so, or what :meth:`init_app` raises it for.
     """
 
-    def __init__(self, app: Quart | None = None) -> None:
-        self._registry = Registry()
+    def __init__(
+        self,
+        app: Quart | None = None,
+        *,
+        authenticate: AnyFunction | None = None,
+        cookies: bool = True,
+    ) -> None:
+        login = None if authenticate is None else checked_login(authenticate, cookies=cookies)
+        self._registry = Registry(login)
         self._apps: WeakSet[Quart] = WeakSet()
         if app is not None:
             self.init_app(app)
@@ -73,13 +101,21 @@ class Realtime:
         """Join *app*: read ``QUART_REALTIME_…`` and register the websocket's blueprint.
 
         Raises:
-            SetupError: a setting is wrong, or this app has a Realtime already.
+            SetupError: a setting is wrong, this app has a Realtime already, or it is a QuartTrio.
         """
+        if any(each.__module__.partition(".")[0] == "quart_trio" for each in type(app).__mro__):
+            raise SetupError(
+                f"Quart-Realtime runs on asyncio, and the app {app.name!r} at {calling_line()} is "
+                "a QuartTrio: write app = Quart(__name__), with Quart of quart, and serve it "
+                "without --worker-class trio."
+            )
         if EXTENSION in app.extensions:
             raise SetupError(
-                "This app has a Realtime already: call init_app once, and use that one everywhere."
+                f"This app has a Realtime already, by {app.extensions[EXTENSION].place}: leave out "
+                f"{calling_line()}, and use that one everywhere."
             )
         runtime = Runtime(app, self._registry, Settings.from_config(app.config))
+        runtime.place = calling_line()
         app.extensions[EXTENSION] = runtime
         self._apps.add(app)
         note_errors(app)
@@ -156,7 +192,7 @@ class Realtime:
                 one that is meant.
             login: Whether the connection must be logged in.
         """
-        self._registry.exposures.append(Exposure(blueprint, resource, login))
+        self._registry.exposures.append(Exposure(blueprint, resource, login, calling_line()))
 
     # Events
 
@@ -177,9 +213,10 @@ class Realtime:
             check_type(Any if schema is None else schema)
         except TypeError as error:
             raise SetupError(
-                f"The event {name!r} can't be checked against that: {error}."
+                f"The event {name!r} at {calling_line()} can't be checked against that: {error}. "
+                "Name an attrs class, a dataclass, a pydantic model or a builtin."
             ) from None
-        self._registry.add_event(EventType(name, schema, room, history))
+        self._registry.add_event(EventType(name, schema, room, history, calling_line()))
 
     def emits(
         self,
@@ -252,7 +289,9 @@ class Realtime:
 
         Args:
             event: The event's type.
-            data: What it carries: anything that has a JSON form.
+            data: What it carries: anything that has a JSON form, by msgspec or by the ``default``
+                of the app's own JSON provider. Its keys stay as they are, whatever the casing
+                that Quart-Schema converts a route's to.
             room: A room, a list of rooms, or a callable of the data that returns either; the
                 event's declared room by default, or else everyone. ``user:`` and an id is one
                 user. It is taken as it is: what isn't filled in stays as it stands.
@@ -271,14 +310,15 @@ class Realtime:
         check_event_name(event)
         check_key(key)
         runtime = self._runtime()
-        plain = to_builtins(data)
+        async with runtime.app_context():  # Its JSON provider may have a word to say.
+            plain = to_builtins(data)
         if room is None:
             rooms = await rooms_of(self._registry.rooms_of_event(event, None), plain, {})
         else:
             said = await settled(room(plain)) if callable(room) else room
             rooms = checked_rooms([said] if isinstance(said, str) else said)
         exclude = _own_connection() if others_only else None
-        await runtime.publish(event, data, rooms, exclude, key)
+        await runtime.publish(event, plain, rooms, exclude, key)
 
     def on(self, event: str) -> Callable[[F], F]:
         """Have the decorated function hear an event on the server.
@@ -287,7 +327,10 @@ class Realtime:
         its rooms, in the process that sent it; what it raises is logged.
         """
         if callable(event):
-            raise SetupError('Write @realtime.on("new_message"), with the name of the event.')
+            raise SetupError(
+                f'Write @realtime.on("new_message") above {describe(event)}, with the name of '
+                "the event."
+            )
 
         def register(function: F) -> F:
             self._registry.listeners.setdefault(event, []).append(function)
@@ -315,7 +358,8 @@ class Realtime:
         """
         if callable(pattern):
             raise SetupError(
-                'Write @realtime.room("conversation:<conversation_id>"), with the pattern.'
+                f'Write @realtime.room("conversation:<conversation_id>") above '
+                f"{describe(pattern)}, with the pattern."
             )
 
         def register(function: F) -> F:
@@ -376,7 +420,8 @@ class Realtime:
 
         Without it a revoked token is noticed with the next request, and within
         ``QUART_REALTIME_PING_INTERVAL`` at the latest; a change of rooms with the next
-        ``subscribe``, and with the next token that has other claims.
+        ``subscribe``, and with the next token that has other claims. What ``authenticate`` would
+        say now is asked for with each ping alone.
         """
         await self._runtime().hub.command(do="recheck", user_id=str(user_id))
 
@@ -420,7 +465,7 @@ def _checked_room(event: str, room: RoomSource) -> RoomSource:
     try:
         check_event_name(event)
     except ValueError as error:
-        raise SetupError(f"An event can't be declared so: {error}.") from None
+        raise SetupError(f"The event at {calling_line()} can't be declared: {error}.") from None
     if room is None or callable(room):
         return room
     templates = [room] if isinstance(room, str) else list(room)
@@ -429,8 +474,8 @@ def _checked_room(event: str, room: RoomSource) -> RoomSource:
             check_template(template)
         except (TypeError, ValueError, AttributeError) as error:
             raise SetupError(
-                f"{event}: room {template!r} can't be read ({error}); write one such as "
-                '"conversation:{conversation_id}".'
+                f"{event}: room {template!r} at {calling_line()} can't be read ({error}); write "
+                'one such as "conversation:{conversation_id}".'
             ) from None
     return room if isinstance(room, str) else templates
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .auth import Identity
 from .frames import Frame, connected_frame
 from .hub import Entry
+from .identity import Identity
 from .settings import Settings
 
 

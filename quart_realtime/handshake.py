@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, cast
 
+from attrs import field, frozen
 from quart.wrappers import Websocket
 from werkzeug.datastructures import Headers
 
@@ -37,19 +38,34 @@ _OF_THIS_HOP = frozenset(
 )
 
 
+@frozen
+class Brought:
+    """What a handshake brings to log in by.
+
+    Args:
+        token: The token it shows, None where it shows none.
+        asks: Whether it asks to log in; else the first message must.
+        used_up: The headers, in lower case, that say nothing to the requests that follow.
+    """
+
+    token: str | None = field(repr=False)
+    asks: bool
+    used_up: Collection[str] = ()
+
+
 class Handshake:
     """What a connection keeps of the request that opened it.
 
     Args:
         websocket: Quart's websocket, before it is accepted.
-        token: The token it brings, None where the first message must.
-        token_header: The header that tokens come in; it isn't carried on.
+        brought: What it brings to log in by.
 
     """
 
     __slots__ = (
         "_headers",
         "_scope",
+        "asks",
         "http_version",
         "remote_addr",
         "root_path",
@@ -58,11 +74,12 @@ class Handshake:
         "token",
     )
 
-    def __init__(self, websocket: Websocket, token: str | None, token_header: str) -> None:
-        self._scope = _without_used_up(cast("dict[str, Any]", websocket.scope), token_header)
+    def __init__(self, websocket: Websocket, brought: Brought) -> None:
+        self._scope = _without_used_up(cast("dict[str, Any]", websocket.scope), brought.used_up)
         # Made from the scope at each request: few connections make any to a route.
         self._headers: Headers | None = None
-        self.token = token
+        self.token = brought.token
+        self.asks = brought.asks
         self.remote_addr = websocket.remote_addr or ""
         chosen = SUBPROTOCOL in websocket.requested_subprotocols
         self.subprotocol = SUBPROTOCOL if chosen else None
@@ -94,17 +111,16 @@ class Handshake:
         set_cookie(self._headers, name, value)
 
 
-def _without_used_up(scope: dict[str, Any], token_header: str) -> dict[str, Any]:
+def _without_used_up(scope: dict[str, Any], used_up: Collection[str]) -> dict[str, Any]:
     """Take out of *scope* what was about the handshake alone; tokens are in it.
 
     It is the server's own too, which holds it as long as the socket.
     """
-    used_up = token_header.lower()
     scope["headers"] = [
         (name, value)
         for name, value in scope["headers"]
         if (low := name.decode("latin-1").lower()) not in _OF_THIS_HOP
-        and low != used_up
+        and low not in used_up
         and not low.startswith("sec-websocket-")
     ]
     scope["subprotocols"] = []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+from quart import current_app, has_app_context
 
 from .errors import InvalidPayload
 
@@ -30,9 +32,14 @@ def _is_pydantic_type(expected: object) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what msgspec doesn't know into what it does."""
+    """Turn what msgspec doesn't know into what it does, as the app's own JSON provider would."""
     if _is_pydantic(value):
         return value.model_dump(mode="json")
+    default = getattr(current_app.json, "default", None) if has_app_context() else None
+    if default is not None:
+        # What is raised for what it doesn't know either depends on who has written it.
+        with suppress(TypeError, ValueError):
+            return default(value)
     raise TypeError(f"{type(value).__name__} can't be written as JSON: {value!r}")
 
 
@@ -44,7 +51,8 @@ def dump(value: Any) -> bytes:
 
     Args:
         value: Builtins, dates, UUIDs, enums, dataclasses, attrs classes, msgspec Structs, pydantic
-            models, nested in any way. NaN and infinities become null.
+            models, nested in any way; and what ``default`` of the current app's JSON provider
+            turns into these. NaN and infinities become null.
 
     Raises:
         TypeError: something in it has no JSON form.

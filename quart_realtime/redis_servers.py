@@ -417,7 +417,7 @@ def wrong_option(error: Exception) -> SetupError:
     """
     name = re.search(r"(?:argument|value for) [`'](\w+)[`']", str(error))
     what = f"redis-py doesn't take the option {name[1]!r}" if name else "redis-py can't read it"
-    return SetupError(f"The broker's URL can't be used: {what}.")
+    return SetupError(f"QUART_REALTIME_BROKER_URL, the broker's URL, can't be used: {what}.")
 
 
 def _cluster(hosts: list[tuple[Any, Any]], settings: dict[str, Any]) -> aioredis.RedisCluster:

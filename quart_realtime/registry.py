@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
+from types import FrameType
 from typing import Any, Literal, TypeVar
 
 from attrs import define, field, frozen
@@ -53,21 +55,26 @@ class Handler:
 
 @frozen(eq=False)
 class Exposure:
-    """A blueprint whose CRUD routes all answer requests."""
+    """A blueprint whose CRUD routes all answer requests, and where that is written."""
 
     blueprint: Any
     resource: str
     login: bool = True
+    place: str = "?"
 
 
 @frozen(eq=False)
 class EventType:
-    """An event by name: what its data must be, where it goes by default, and if rooms keep it."""
+    """An event by name: what its data must be, where it goes by default, and if rooms keep it.
+
+    *place* is where it is declared.
+    """
 
     name: str
     schema: Any = None
     room: RoomSource = None
     history: bool = True
+    place: str = "?"
 
 
 @frozen(eq=False)
@@ -98,7 +105,8 @@ class RoomRule:
     expression: re.Pattern[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "expression", _compile(self.pattern))
+        expression = _compile(self.pattern, describe(self.may_join))
+        object.__setattr__(self, "expression", expression)
 
     def match(self, room: str) -> dict[str, str] | None:
         """Return the variables in *room*, or None where it isn't of this pattern."""
@@ -121,13 +129,14 @@ class RoomRule:
             return None
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str, owner: str) -> re.Pattern[str]:
     """Compile a room pattern: literal text and ``<name>``, ``<int:name>``, ``<path:name>``."""
     expression, end = "", 0
+    about = f"Room pattern {pattern!r} of {owner}"
     for variable in _VARIABLE.finditer(pattern):
         if variable["kind"] not in _KINDS:
             raise SetupError(
-                f"Room pattern {pattern!r}: there is no <{variable['kind']}:…>; "
+                f"{about}: there is no <{variable['kind']}:…>; "
                 "write <name>, <int:name> or <path:name>."
             )
         expression += re.escape(pattern[end : variable.start()])
@@ -135,16 +144,15 @@ def _compile(pattern: str) -> re.Pattern[str]:
         end = variable.end()
     rest = pattern[end:]
     if "{" in pattern or "}" in pattern:
-        raise SetupError(f"Room pattern {pattern!r}: here variables are written <name>.")
+        raise SetupError(f"{about}: here variables are written <name>.")
     if "<" in rest or ">" in rest or not is_room_name(pattern):
         raise SetupError(
-            f"Room pattern {pattern!r} can't be read: write one such as "
-            '"conversation:<conversation_id>".'
+            f'{about} can\'t be read: write one such as "conversation:<conversation_id>".'
         )
     try:
         return re.compile(expression + re.escape(rest))
     except re.error as error:
-        raise SetupError(f"Room pattern {pattern!r} can't be read: {error}.") from None
+        raise SetupError(f"{about} can't be read: {error}.") from None
 
 
 def annotations_of(function: AnyFunction) -> dict[str, Any]:
@@ -163,10 +171,20 @@ def annotations_of(function: AnyFunction) -> dict[str, Any]:
         ) from None
 
 
+@frozen(eq=False)
+class Login:
+    """The app's own function that says who a client is, and whether cookies count for it."""
+
+    function: AnyFunction
+    cookies: bool = True
+    takes_token: bool = True
+
+
 @define(eq=False)
 class Registry:
     """The declarations of one :class:`~quart_realtime.Realtime`, for any number of apps."""
 
+    login: Login | None = None
     handlers: dict[tuple[str, str], Handler] = field(factory=dict)
     exposures: list[Exposure] = field(factory=list)
     events: dict[str, EventType] = field(factory=dict)
@@ -186,16 +204,22 @@ class Registry:
         key = (handler.resource, handler.action)
         if not all(is_short_name(part) for part in key):
             raise SetupError(
-                f"No request can name {key!r}: a resource and an action have 1 to "
-                f'{MAX_ID_LENGTH} printable characters, as in handler("users", "get").'
+                f"No request can name {key!r}, as {describe(handler.function)} is to be: a "
+                f"resource and an action have 1 to {MAX_ID_LENGTH} printable characters, as in "
+                'handler("users", "get").'
             )
         if handler.rate_limit is not None:
             try:
                 check_rate(handler.rate_limit)
             except ValueError as error:
-                raise SetupError(f"{handler.name}: rate_limit must be {error}.") from None
+                raise SetupError(
+                    f"{handler.name}, {describe(handler.function)}: rate_limit must be {error}."
+                ) from None
         if handler.timeout is not None and handler.timeout <= 0:
-            raise SetupError(f"{handler.name}: timeout must be a number of seconds above 0.")
+            raise SetupError(
+                f"{handler.name}, {describe(handler.function)}: timeout must be a number of "
+                "seconds above 0."
+            )
         known = self.handlers.get(key)
         if known is not None and known != handler:
             raise SetupError(
@@ -207,13 +231,21 @@ class Registry:
     def add_event(self, event: EventType) -> None:
         """Declare *event*; a second declaration of the name is a :class:`SetupError`."""
         if event.name in self.events:
-            raise SetupError(f"The event {event.name!r} is declared twice.")
+            raise SetupError(
+                f"The event {event.name!r} is declared twice: at {self.events[event.name].place} "
+                f"and at {event.place}. Leave out one of them."
+            )
         self.events[event.name] = event
 
     def add_room(self, rule: RoomRule) -> None:
         """Declare *rule*; the more of a pattern is literal text, the earlier it is tried."""
-        if any(rule.pattern == other.pattern for other in self.rooms):
-            raise SetupError(f"The room pattern {rule.pattern!r} is declared twice.")
+        for other in self.rooms:
+            if rule.pattern == other.pattern:
+                raise SetupError(
+                    f"The room pattern {rule.pattern!r} is declared twice: by "
+                    f"{describe(other.may_join)} and by {describe(rule.may_join)}. Leave out one "
+                    "of them."
+                )
         self.rooms.append(rule)
         self.rooms.sort(key=lambda rule: len(_VARIABLE.sub("", rule.pattern)), reverse=True)
 
@@ -284,12 +316,13 @@ class Registry:
         """
         known = set(self.events) | {emission.event for emission in self.emissions}
         complaints = []
-        for name in self.listeners:
+        for name, functions in self.listeners.items():
             close = get_close_matches(name, known - {name}, n=1, cutoff=0.85)
             if name not in known and close:
                 complaints.append(
-                    f'on("{name}") hears nothing: did you mean "{close[0]}"? If there is such an '
-                    f'event, declare it: realtime.event("{name}").'
+                    f'on("{name}") of {describe(functions[0])} hears nothing: did you mean '
+                    f'"{close[0]}"? If there is such an event, declare it: '
+                    f'realtime.event("{name}").'
                 )
         return complaints
 
@@ -315,8 +348,23 @@ class HistoryPolicies:
 def describe(function: AnyFunction) -> str:
     """Name *function* and the place where it is written, for an error message."""
     inner = inspect.unwrap(function)
-    name = getattr(inner, "__qualname__", repr(inner))
+    while isinstance(inner, partial):
+        inner = inspect.unwrap(inner.func)
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
     code = getattr(inner, "__code__", None)
+    if code is None and not isinstance(inner, type):
+        code = getattr(type(inner).__call__, "__code__", None)
     if code is None:
         return str(name)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+_NOT_THE_APPS = (f"{__package__}.", "contextlib")
+
+
+def calling_line() -> str:
+    """Return the line of the app's code that calls into this package, for an error message."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_APPS):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

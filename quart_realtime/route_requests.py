@@ -18,9 +18,9 @@ from werkzeug.http import parse_date, parse_options_header
 from werkzeug.routing import BuildError
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from .auth import JWTAuthenticator, vouch_for
 from .connection import Connection
 from .errors import InternalError, InvalidPayload, NotFound
+from .identity import Authenticator
 from .models import dump
 from .results import (
     RouteError,
@@ -59,7 +59,7 @@ def note_errors(app: Quart) -> None:
 class RouteCaller:
     """Calls routes on behalf of connections, through all that the app does with a request."""
 
-    def __init__(self, app: Quart, authenticator: JWTAuthenticator) -> None:
+    def __init__(self, app: Quart, authenticator: Authenticator) -> None:
         self._app = app
         self._authenticator = authenticator
         self._urls = app.url_map.bind("localhost")
@@ -82,9 +82,7 @@ class RouteCaller:
         query: list[tuple[str, str]] = []
         if route.method not in _BODY_METHODS:
             query, rest = _query_arguments(rest), {}
-        vouch_for(connection.identity)
-        if connection.identity is not None:
-            rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
+        rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
         body = b""
         if route.method in _BODY_METHODS or rest:
             body = dump(rest)
@@ -102,18 +100,20 @@ class RouteCaller:
         """Build the route's path from the payload; return it with what is left of that.
 
         A variable that is no key of the payload is taken from the one object in it that has it,
-        where it also stays: ``{"message": {"conversation_id": …}}``.
+        where it also stays: ``{"message": {"conversation_id": …}}``. Where Quart-Schema converts
+        the casing of JSON, ``conversationId`` will do.
         """
         values: dict[str, Any] = {}
         rest = dict(payload)
         for name in route.arguments:
-            if name in rest:
-                values[name] = rest.pop(name)
+            key = self._key(name, rest)
+            if key is not None:
+                values[name] = rest.pop(key)
             else:
                 nested = [
-                    item[name]
+                    item[key]
                     for item in payload.values()
-                    if isinstance(item, dict) and name in item
+                    if isinstance(item, dict) and (key := self._key(name, item)) is not None
                 ]
                 if len(nested) == 1:
                     values[name] = nested[0]
@@ -138,6 +138,15 @@ class RouteCaller:
         if endpoint != route.endpoint:
             raise NotFound
         return path, rest
+
+    def _key(self, name: str, holder: dict[str, Any]) -> str | None:
+        """Return the key of *holder* that stands for the URL's variable *name*, if any does."""
+        if name in holder:
+            return name
+        if not self._app.config.get("QUART_SCHEMA_CONVERT_CASING"):
+            return None
+        camel = re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), name)
+        return camel if camel in holder else None
 
     def _match(self, path: str, method: str) -> str:
         rule, _ = self._urls.match(path, method, return_rule=True)

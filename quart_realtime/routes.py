@@ -146,7 +146,8 @@ def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
         if handler.endpoint not in views:
             known = ", ".join(sorted(views))
             raise SetupError(
-                f"{handler.name}: there is no endpoint {handler.endpoint!r}; there are {known}."
+                f"{handler.name}: there is no endpoint {handler.endpoint!r}, which "
+                f"{describe(handler.function)} names; there are {known}."
             )
         view = views[handler.endpoint]
         return _one_method(handler, view, view.runs(handler.function) or view.methods())
@@ -180,8 +181,9 @@ def _route_of(handler: Handler, views: dict[str, _View]) -> Route | None:
 def _refuse_host(handler: Handler, view: _View) -> None:
     if any(rule.subdomain or rule.host for rule in view.rules):
         raise SetupError(
-            f"{handler.name}: the route {view.endpoint!r} is bound to a subdomain or a host, and "
-            "can't answer over the socket; give it a rule without one."
+            f"{handler.name}: the route {view.endpoint!r} of {describe(view.function)} is bound "
+            "to a subdomain or a host, and can't answer over the socket; give it a rule without "
+            "one."
         )
 
 
@@ -196,13 +198,14 @@ def _one_method(handler: Handler, view: _View, methods: set[str]) -> Route:
             )
     elif not methods:
         raise SetupError(
-            f"{handler.name}: {view.endpoint!r} answers only HEAD and OPTIONS, which no request "
-            "over the socket can stand for."
+            f"{handler.name}: {describe(view.function)} answers only HEAD and OPTIONS, which no "
+            "request over the socket can stand for; give it a route of another method."
         )
     elif len(methods) != 1:
         choices = " or ".join(f'method="{method}"' for method in sorted(methods))
         raise SetupError(
-            f"{handler.name}: {view.endpoint!r} answers several methods; name one: {choices}."
+            f"{handler.name}: {describe(handler.function)} answers several methods; name one: "
+            f"{choices}."
         )
     else:
         (method,) = methods
@@ -250,8 +253,8 @@ def _add_exposed(
         if key in resolved:
             if resolved[key].handler.exposed:
                 raise SetupError(
-                    f"{exposure.resource}.{action} is exposed by two blueprints: give one of "
-                    "them another resource."
+                    f"{exposure.resource}.{action} is exposed by two blueprints, by expose at "
+                    f"{exposure.place} for the second time: give one of them another resource."
                 )
             continue
         view = app.view_functions[route.endpoint]
@@ -265,7 +268,10 @@ def _crud_routes(app: Quart, exposure: Exposure, views: dict[str, _View]) -> dic
     The collection ends in the name of what is collected, ``/users/<id>/messages``, and an item in
     that and a variable, ``/messages/<id>``; other routes of the blueprint are left alone.
     """
-    about = f"expose(…, {exposure.resource!r}): the blueprint {exposure.blueprint.name!r}"
+    about = (
+        f"expose(…, {exposure.resource!r}) at {exposure.place}: the blueprint "
+        f"{exposure.blueprint.name!r}"
+    )
     prefixes = tuple(
         f"{name}." for name, blueprint in app.blueprints.items() if blueprint is exposure.blueprint
     )

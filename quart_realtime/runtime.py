@@ -13,16 +13,17 @@ from attrs import frozen
 from quart import Quart, current_app, has_app_context
 
 from .admission import Admission, Turnstile
-from .auth import Identity, JWTAuthenticator
 from .broker import Broker, BrokerHealth, MemoryBroker, Once, Presence
 from .broker_url import Kind, parse_broker_url
 from .connection import Connection
+from .custom_auth import CallableAuthenticator
 from .deadline import contained
 from .dispatch import Dispatcher
 from .errors import RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
+from .identity import Authenticator, Identity
 from .lag import LagMeter
 from .limits import HandshakeLimiter, MessageLimiter, Running, UserLimiter
 from .metrics import make_metrics
@@ -77,8 +78,10 @@ class Runtime:
     def __init__(self, app: Quart, registry: Registry, settings: Settings) -> None:
         self.app = app
         self.registry = registry
+        self.place = "?"
+        """Where the app was joined, for an error message."""
         self.settings = settings
-        self.authenticator = JWTAuthenticator(app)
+        self.authenticator = make_authenticator(app, registry, settings)
         self.proxies = settings.proxies
         self.turnstile = Turnstile()
         self.handshake_limiter = HandshakeLimiter(settings.handshake_rate_limit)
@@ -264,13 +267,13 @@ class Runtime:
 
     # What connections need
 
-    async def authenticate(self, token: str) -> Identity:
-        """Return whose *token* it is, or raise TokenRefused."""
-        return await self.authenticator.check(token)
+    async def authenticate(self, handshake: Handshake, token: str | None) -> Identity | None:
+        """Return who shows *token*, None for nobody yet, or raise TokenRefused."""
+        return await self.authenticator.check(handshake, token)
 
-    async def check_again(self, identity: Identity) -> None:
-        """Raise TokenRefused where a token that was good no longer is, but for its time."""
-        await self.authenticator.check_again(identity)
+    async def check_again(self, handshake: Handshake, identity: Identity) -> Identity:
+        """Return *identity* as it is now, or raise TokenRefused where it counts no longer."""
+        return await self.authenticator.check_again(handshake, identity)
 
     def token_may_be_revoked(self) -> bool:
         """Whether tokens that were good are to be looked at again."""
@@ -385,7 +388,7 @@ class Runtime:
         listeners = self.registry.listeners.get(notification.type, ())
         if not listeners:
             return
-        async with self._app_context():
+        async with self.app_context():
             for listener in listeners:
                 try:
                     await contained(self.app.ensure_async(listener)(notification))
@@ -393,7 +396,7 @@ class Runtime:
                     name = listener.__qualname__
                     logger.exception("the listener %s to %s failed", name, notification.type)
 
-    def _app_context(self) -> AbstractAsyncContextManager[Any]:
+    def app_context(self) -> AbstractAsyncContextManager[Any]:
         """Return this app's context where there is none yet, as in a background thread's task."""
         if has_app_context() and current_app._get_current_object() is self.app:  # type: ignore
             return nullcontext()
@@ -403,6 +406,15 @@ class Runtime:
         if self._dispatcher is None:
             raise RuntimeError("the app has stopped")
         return self._dispatcher
+
+
+def make_authenticator(app: Quart, registry: Registry, settings: Settings) -> Authenticator:
+    """Return what tells who *app*'s clients are: the function given to Realtime, or its tokens."""
+    if registry.login is not None:
+        return CallableAuthenticator(app, registry.login, settings)
+    from .auth import JWTAuthenticator  # An app that has another way to log in needs none of it.
+
+    return JWTAuthenticator(app)
 
 
 def make_broker(url: str) -> Broker:

@@ -7,9 +7,10 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from .admission import Admission
-from .auth import Identity
 from .frames import Answer
+from .handshake import Handshake
 from .hub import Hub
+from .identity import Identity
 from .limits import MessageLimiter, Running
 from .protocol import Request
 from .settings import Settings
@@ -30,11 +31,11 @@ class Services(RoomRules, Protocol):
     wheel: TimerWheel
     draining: bool
 
-    async def authenticate(self, token: str) -> Identity:
-        """Return whose *token* it is, or raise TokenRefused."""
+    async def authenticate(self, handshake: Handshake, token: str | None) -> Identity | None:
+        """Return who shows *token*, None for nobody yet, or raise TokenRefused."""
 
-    async def check_again(self, identity: Identity) -> None:
-        """Raise TokenRefused where a token that was good no longer is, but for its time."""
+    async def check_again(self, handshake: Handshake, identity: Identity) -> Identity:
+        """Return *identity* as it is now, or raise TokenRefused where it counts no longer."""
 
     async def count(self, connection: Any) -> None:
         """Raise RateLimited where its user asks for too much."""

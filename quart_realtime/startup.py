@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from attrs import fields
 from quart import Quart
 
-from .auth import JWTAuthenticator
 from .errors import SetupError
+from .identity import Authenticator
 from .native import NativeHandler
-from .registry import Registry
+from .registry import Registry, describe
 from .routes import Resolutions, resolve
-from .settings import Settings
+from .settings import PREFIX, Settings
 from .workers import worker_count
 
 logger = logging.getLogger("quart_realtime")
@@ -23,7 +24,7 @@ Natives = dict[tuple[str, str], NativeHandler]
 
 
 def check(
-    app: Quart, registry: Registry, settings: Settings, authenticator: JWTAuthenticator
+    app: Quart, registry: Registry, settings: Settings, authenticator: Authenticator
 ) -> tuple[Resolutions, Natives]:
     """Check what was declared, against the app as it is when it starts.
 
@@ -42,14 +43,8 @@ def check(
             problems.extend(error.problems)
             return None
 
-    attempt(authenticator.check_setup)
+    attempt(lambda: authenticator.check_setup(settings))
     attempt(lambda: _check_settings(app, settings))
-    if settings.allowed_origins == "*" and authenticator.takes_cookies():
-        problems.append(
-            'QUART_REALTIME_ALLOWED_ORIGINS is "*", and JWT_TOKEN_LOCATION has cookies: any page '
-            "that a user looks at could act as that user. List the origins that may, such as "
-            '["https://app.example.com"], or take the cookies out.'
-        )
     resolved, unresolved = resolve(app, registry)
     problems.extend(unresolved)
     natives: Natives = {}
@@ -74,10 +69,16 @@ def check(
 
 
 def _check_settings(app: Quart, settings: Settings) -> None:
-    if Settings.from_config(app.config) != settings:
+    now = Settings.from_config(app.config)
+    changed = [
+        PREFIX + item.name.upper()
+        for item in fields(Settings)
+        if getattr(now, item.name) != getattr(settings, item.name)
+    ]
+    if changed:
         raise SetupError(
-            "QUART_REALTIME_… was changed after Realtime(app), which had read it: set it before, "
-            "or call realtime.init_app(app) after."
+            f"{', '.join(changed)} was changed after Realtime(app), which had read it: set it "
+            "before, or call realtime.init_app(app) after."
         )
 
 
@@ -86,9 +87,10 @@ def _roomless_events(registry: Registry, settings: Settings) -> Iterator[str]:
     names = registry.events_for_everyone()
     if settings.require_room:
         for name in names:
+            where = [describe(each.function) for each in registry.emissions if each.event == name]
             yield (
-                f'emits("{name}") says no room, and QUART_REALTIME_REQUIRE_ROOM is set: write '
-                "room=… there or in realtime.event(…)."
+                f'emits("{name}") says no room at {", ".join(where)}, and '
+                "QUART_REALTIME_REQUIRE_ROOM is set: write room=… there or in realtime.event(…)."
             )
     elif names:
         logger.warning(

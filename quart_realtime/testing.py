@@ -19,6 +19,7 @@ import msgspec
 from attrs import frozen
 from quart import Quart
 from quart.testing.connections import TestWebsocketConnection, WebsocketResponseError
+from quart.typing import TestClientProtocol
 
 from .client_types import RealtimeError
 from .endpoint import runtime_of
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 TIMEOUT = 2.0
+OWN_ORIGIN = "http://localhost"
+"""The origin of pages of an app that Quart's test client talks to."""
 
 Frame = dict[str, Any]
 
@@ -249,6 +252,7 @@ async def realtime_client(
     *,
     user_id: Any = None,
     claims: Mapping[str, Any] | None = None,
+    browser: TestClientProtocol | None = None,
     headers: Mapping[str, str] | None = None,
     query: Mapping[str, str] | None = None,
     subprotocols: Sequence[str] = (),
@@ -262,8 +266,11 @@ async def realtime_client(
         app: The app under test.
         token: The token to connect with, as a browser does; without one, and without *user_id*,
             the client has yet to :meth:`~RealtimeClient.authenticate`.
-        user_id: Whom to make a token for instead.
+        user_id: Whom to make a token for instead. Where the app has an ``authenticate`` of its
+            own, that isn't asked then; routes see no session of that user.
         claims: The app's own claims in that.
+        browser: A test client of Quart's that has logged in by HTTP: its cookies, and the app's
+            own ``Origin``, come with the handshake.
         headers: Further headers of the handshake.
         query: Its query arguments.
         subprotocols: What it offers beside the token and ``realtime.v1``.
@@ -282,11 +289,15 @@ async def realtime_client(
         offered = [*subprotocols]
         if token is not None:
             offered += [SUBPROTOCOL, BEARER_PREFIX + token]
+        headers = dict(headers or {})
+        if browser is not None:
+            headers = {"Origin": OWN_ORIGIN} | headers
         opener = app.test_client()
+        opener.cookie_jar = opener.cookie_jar if browser is None else browser.cookie_jar
         opener.websocket_connection_class = _Socket
         opening = opener.websocket(
             runtime.settings.url,
-            headers=dict(headers or {}),
+            headers=headers,
             query_string=dict(query or {}),
             scope_base={"subprotocols": offered},  # Its own argument for them has no effect.
         )
@@ -294,7 +305,7 @@ async def realtime_client(
         client = RealtimeClient(socket, timeout)
         reader = asyncio.create_task(client._read())
         stack.push_async_callback(_end, reader)
-        if token is not None:
+        if token is not None or browser is not None:
             await client.wait_connected()
         yield client
 

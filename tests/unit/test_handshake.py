@@ -8,9 +8,11 @@ import pytest
 from quart import Quart
 from quart.wrappers import Websocket
 
-from quart_realtime.handshake import Handshake, origin_is_allowed
+from quart_realtime.handshake import Brought, Handshake, origin_is_allowed
 
 APP = Quart("tests")
+NOTHING = Brought(None, asks=False)
+SECRET = Brought("secret", asks=True, used_up={"authorization"})
 
 
 async def nothing(*_: Any) -> Any: ...
@@ -176,7 +178,7 @@ def test_the_headers_of_the_request_are_carried_on_without_those_of_the_hop() ->
         ("Transfer-Encoding", "chunked"),
         ("authorization", "Bearer secret"),
     )
-    kept = Handshake(opened, "secret", "Authorization")
+    kept = Handshake(opened, SECRET)
     assert [item for item in kept.headers() if item[0] != "Remote-Addr"] == [
         ("Host", "app.example.com"),
         ("Cookie", "a=1"),
@@ -187,7 +189,8 @@ def test_the_headers_of_the_request_are_carried_on_without_those_of_the_hop() ->
 
 def test_a_token_is_not_in_the_text_of_a_handshake() -> None:
     opened = websocket(("Sec-WebSocket-Protocol", "bearer.secret"), subprotocols=["bearer.secret"])
-    assert "secret" not in repr(Handshake(opened, "secret", "Authorization"))
+    assert "secret" not in repr(SECRET)
+    assert "secret" not in repr(Handshake(opened, SECRET))
 
 
 @pytest.mark.parametrize(
@@ -204,15 +207,15 @@ def test_our_subprotocol_is_chosen_where_it_is_offered(
     offered: list[str], chosen: str | None
 ) -> None:
     opened = websocket(("Sec-WebSocket-Protocol", ", ".join(offered)), subprotocols=offered)
-    assert Handshake(opened, None, "Authorization").subprotocol == chosen
+    assert Handshake(opened, NOTHING).subprotocol == chosen
 
 
 def test_the_rest_of_the_request_is_kept_as_http_would_see_it() -> None:
     opened = websocket(("Remote-Addr", "10.0.0.1"), scheme="ws", _quart_x=1, state={})
-    kept = Handshake(opened, None, "Authorization")
+    kept = Handshake(opened, NOTHING)
     assert (kept.scheme, kept.root_path, kept.http_version) == ("http", "/mounted", "1.1")
     assert kept.remote_addr == "192.0.2.7"
     assert kept.token is None
     assert kept.scope()["state"] == {}
     assert "_quart_x" not in kept.scope()
-    assert Handshake(websocket(), None, "Authorization").scheme == "https"
+    assert Handshake(websocket(), NOTHING).scheme == "https"

@@ -1,0 +1,243 @@
+"""An app's own function in place of tokens: whom it says the handshake, or a token, is of."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import secrets
+from collections.abc import Mapping
+from contextvars import Context
+from typing import Any, NoReturn, cast
+
+from attrs import evolve
+from quart import Quart
+from quart.wrappers import Websocket
+from werkzeug.datastructures import Headers
+
+from .deadline import contained
+from .errors import (
+    Forbidden,
+    RateLimited,
+    RequestTimeout,
+    SetupError,
+    TokenRefused,
+    Unauthorized,
+    Unavailable,
+)
+from .handshake import Brought, Handshake
+from .identity import ANY_ORIGIN, Identity
+from .protocol import BEARER_PREFIX
+from .registry import AnyFunction, Login, calling_line, describe
+from .results import error_of
+from .settings import Settings
+
+_REFUSALS = frozenset({Unauthorized.status, Forbidden.status})
+_FOR_NOW = (Unavailable, RateLimited, RequestTimeout)
+"""What says to come back, in words that the client may know."""
+
+
+def checked_login(function: AnyFunction, *, cookies: bool) -> Login:
+    """Return *function* as a way to log in.
+
+    Raises:
+        SetupError: it can't be called with a token, nor with nothing.
+    """
+    if not callable(function):
+        raise SetupError(
+            f"Realtime(authenticate={function!r}) at {calling_line()}: write the function that "
+            "returns who is logged in, without calling it."
+        )
+    for arguments in ((None,), ()):
+        try:
+            inspect.signature(function).bind(*arguments)
+        except TypeError:
+            continue
+        return Login(function, cookies, takes_token=bool(arguments))
+    raise SetupError(
+        f"Realtime(authenticate=…): {describe(function)} can't be called: write its parameters as "
+        "(token), or as none."
+    )
+
+
+class CallableAuthenticator:
+    """Asks the app's own function who a client is.
+
+    It runs in a websocket context made from what is kept of the handshake, and so in the same
+    surroundings whenever it is asked; ``before_websocket`` hooks have had the handshake itself.
+
+    Args:
+        app: Whose function it is.
+        login: The function, and whether cookies count for it.
+        settings: The app's; ``QUART_REALTIME_REQUEST_TIMEOUT`` holds for the function too.
+    """
+
+    def __init__(self, app: Quart, login: Login, settings: Settings) -> None:
+        self._app = app
+        self._login = login
+        self._settings = settings
+        self._issued: dict[str, Identity] = {}
+
+    def check_setup(self, settings: Settings) -> None:
+        """Raise SetupError where cookies would count whatever page sends them."""
+        if settings.allowed_origins == "*" and self._login.cookies:
+            raise SetupError(
+                ANY_ORIGIN.format(
+                    cookies=f"cookies count for {describe(self._login.function)}",
+                    instead="write Realtime(authenticate=…, cookies=False)",
+                )
+            )
+
+    def read(self, websocket: Websocket) -> Brought:
+        """Return the token that a handshake brings.
+
+        Cookies are taken out of it unless there is an ``Origin``, which has been looked at by
+        then: browsers send cookies for whatever page asks.
+        """
+        used_up = set()
+        token = next(
+            (
+                offered.removeprefix(BEARER_PREFIX)
+                for offered in websocket.requested_subprotocols
+                if offered.startswith(BEARER_PREFIX)
+            ),
+            None,
+        )
+        kind, _, shown = websocket.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            used_up.add("authorization")
+            token = token or shown.strip() or None
+        if not self._login.cookies or "Origin" not in websocket.headers:
+            used_up.add("cookie")
+        return Brought(token, asks=True, used_up=used_up)
+
+    async def check(self, handshake: Handshake, token: str | None) -> Identity | None:
+        """Return who the function says it is.
+
+        Returns:
+            None where it says nobody and nothing was shown that could be wrong: an ``auth``
+            message may still come.
+
+        Raises:
+            TokenRefused: nobody, or not any more.
+        """
+        identity = await self._ask(handshake, token)
+        if identity is not None:
+            return identity
+        if token is None and "Cookie" not in handshake.headers():
+            return None
+        raise TokenRefused("nobody is logged in" if token is None else "the token is not accepted")
+
+    async def check_again(self, handshake: Handshake, identity: Identity) -> Identity:
+        """Return what the function says of *identity* now.
+
+        Raises:
+            TokenRefused: it is nobody now, or somebody else.
+        """
+        fresh = await self._ask(handshake, identity.token)
+        if fresh is None:
+            raise TokenRefused("nobody is logged in any more")
+        if fresh.user_id != identity.user_id:
+            raise TokenRefused("somebody else is logged in now")
+        return fresh
+
+    def can_be_revoked(self) -> bool:
+        """Whether it is to be asked again: always, since only the function knows."""
+        return True
+
+    def is_asked_each_time(self) -> bool:
+        """Whether before each request and each room, too: no, it may well ask a database."""
+        return False
+
+    def carry(
+        self,
+        identity: Identity | None,
+        method: str,
+        headers: Headers,
+        query: list[tuple[str, str]],
+    ) -> dict[str, str]:
+        """Put *identity*'s token where routes look for one; cookies are in *headers* already."""
+        token = None if identity is None else identity.token
+        if token is not None and token not in self._issued:
+            headers["Authorization"] = f"Bearer {token}"
+        return {}
+
+    def log_in(self, identity: Identity | None) -> None:
+        """Do nothing: ``current_connection`` knows."""
+
+    async def issue(self, user_id: Any, claims: Mapping[str, Any] | None = None) -> str:
+        """Make a token for a test that this process alone takes, without asking the function."""
+        token = f"test.{secrets.token_urlsafe()}"
+        said = Identity(_checked_id(user_id), dict(claims or {}), token=token)
+        self._issued[token] = said
+        return token
+
+    async def _ask(self, handshake: Handshake, token: str | None) -> Identity | None:
+        """Ask the function, in a context of its own, and return its word as one of ours."""
+        if token in self._issued:
+            return self._issued[token]
+        work = contained(self._run(handshake, token))
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                said = await asyncio.get_running_loop().create_task(work, context=Context())
+        except Exception as error:
+            await self._refuse(error)
+        if said is None:
+            return None
+        identity = said if isinstance(said, Identity) else Identity(said)
+        identity = evolve(identity, user_id=_checked_id(identity.user_id), token=token)
+        remaining = identity.remaining()
+        if remaining is not None and remaining <= 0:
+            raise TokenRefused("the login has expired", expired=True)
+        return identity
+
+    async def _run(self, handshake: Handshake, token: str | None) -> Any:
+        async with self._app.websocket_context(self._websocket(handshake, token)):
+            arguments = (token,) if self._login.takes_token else ()
+            said = await self._app.ensure_async(self._login.function)(*arguments)
+            # An object's own __call__ may be a coroutine function, which Quart doesn't see.
+            return await said if inspect.isawaitable(said) else said
+
+    def _websocket(self, handshake: Handshake, token: str | None) -> Websocket:
+        """Make the handshake's websocket anew, as far as it can be looked at."""
+        headers = handshake.headers()
+        del headers["Remote-Addr"]  # Quart adds it.
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        scope: Any = {
+            **handshake.scope(),
+            "scheme": "wss" if handshake.scheme == "https" else "ws",
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
+            ],
+            "subprotocols": [],
+        }
+        opened: Any = self._app.asgi_websocket_class(self._app, scope)
+        return cast("Websocket", opened._create_websocket_from_scope(_look_only))
+
+    async def _refuse(self, error: Exception) -> NoReturn:
+        """Raise what the client is told of what the function has raised, or what is logged."""
+        told = await error_of(error)
+        if told is None or isinstance(told, _FOR_NOW):
+            raise error
+        if told.status in _REFUSALS:
+            raise TokenRefused(str(told)) from error
+        if told.status == Unavailable.status:
+            raise Unavailable(str(told)) from error
+        raise RuntimeError(
+            f"{describe(self._login.function)} raised {error!r}; to refuse somebody, return None "
+            "or raise Unauthorized"
+        ) from error
+
+
+def _checked_id(said: Any) -> str:
+    """Return a user's id as text, or raise TypeError where it is none."""
+    if said == "" or isinstance(said, bool) or not isinstance(said, (str, int)):
+        raise TypeError(
+            f"authenticate returned {said!r}: return the user's id as text or a whole number, an "
+            "Identity, or None for nobody"
+        )
+    return str(said)
+
+
+async def _look_only(*_: Any) -> NoReturn:
+    raise RuntimeError("authenticate looks at the handshake alone: nothing is sent in it")
