@@ -3,6 +3,7 @@
 from .broker import BrokerHealth, Presence
 from .connection import Connection
 from .context import current_connection
+from .emissions import EmissionError
 from .errors import (
     BadRequest,
     BrokerUnavailable,
@@ -29,6 +30,7 @@ __all__ = [
     "CloseCode",
     "Conflict",
     "Connection",
+    "EmissionError",
     "Forbidden",
     "Health",
     "HistoryPolicy",

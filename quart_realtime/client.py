@@ -36,6 +36,7 @@ from .client_link import (
     ServerFrame,
     check_url,
     encode,
+    no_version_in_common,
     open_link,
     time_limit,
 )
@@ -56,7 +57,7 @@ from .client_types import (
     RequestTimedOut,
     UnauthorizedError,
 )
-from .protocol import CloseCode, is_room_name
+from .protocol import PROTOCOL_VERSION, CloseCode, is_room_name
 
 __all__ = [
     "Backoff",
@@ -405,6 +406,9 @@ class Client(EventSource):
 
     def _greeted(self, link: Link, greeting: Greeting, payload: dict[str, Any]) -> None:
         """Be connected."""
+        if greeting.protocol != PROTOCOL_VERSION:
+            link.abort(no_version_in_common(f"the server speaks version {greeting.protocol}"))
+            return
         link.connected_at = self._backoff.clock()
         self._tokens.accepted(link.token, greeting.expires_at)
         if greeting.user_id != self.user_id:

@@ -19,12 +19,12 @@ from .client_types import (
     RealtimeError,
     RequestTimedOut,
 )
-from .protocol import BEARER_PREFIX, SUBPROTOCOL, CloseCode, may_reconnect
+from .protocol import BEARER_PREFIX, PROTOCOL_VERSION, SUBPROTOCOL, CloseCode, may_reconnect
 
 try:
     from websockets.asyncio.client import ClientConnection
     from websockets.asyncio.client import connect as websockets_connect
-    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, NegotiationError
     from websockets.typing import Subprotocol
     from websockets.uri import parse_uri
 except ImportError as error:
@@ -75,6 +75,7 @@ class Greeting(msgspec.Struct):
 
     connection_id: str | None = None
     user_id: str | None = None
+    protocol: int = PROTOCOL_VERSION
     ping_interval: float | None = PING_INTERVAL
     expires_at: float | None = None
     rooms: list[Joined] = []
@@ -209,6 +210,7 @@ async def open_link(
 
     Raises:
         ConnectionRefused: the server answered that there is no websocket for us.
+        Closed: it speaks no version of the protocol that we do.
         OSError, websockets.exceptions.InvalidHandshake: it can't be reached, or isn't one.
 
     """
@@ -229,7 +231,17 @@ async def open_link(
         )
     except InvalidStatus as error:
         raise ConnectionRefused(error.response.status_code) from None
+    except NegotiationError as error:
+        raise no_version_in_common(str(error)) from None
+    if socket.subprotocol != SUBPROTOCOL:
+        socket.transport.abort()
+        raise no_version_in_common("the server has chosen no subprotocol")
     return Link(socket, token, clock)
+
+
+def no_version_in_common(why: str) -> Closed:
+    """Return the end of a connection to a server that speaks another version, for good."""
+    return Closed(CloseCode.PROTOCOL_ERROR, f"this client speaks {SUBPROTOCOL} alone: {why}")
 
 
 class Link:

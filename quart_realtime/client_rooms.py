@@ -187,7 +187,7 @@ class Room:
 
     @property
     def presence(self) -> dict[str, int]:
-        """Who is in the room: user ids, with how many connections each had when we were told."""
+        """Who is in the room, by user id, and how many connections each had when we were told."""
         return dict(self._track.present)
 
     @property

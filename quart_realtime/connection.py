@@ -231,6 +231,8 @@ class Connection:
                 return
             if self._services.draining:
                 self._come_back(CloseCode.TRY_LATER, "the server is stopping")
+            elif self.handshake.unknown_version is not None:
+                self._turn_away(self.handshake.unknown_version)
             self.wake()
             code = await self._transport.serve(self._take, self._log_in_by_handshake())
             self._close_code = self._close_code or protocol.code_of_peer(code)

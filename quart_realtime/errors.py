@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ __all__ = [
     "TokenRefused",
     "Unauthorized",
     "Unavailable",
+    "UnknownVersion",
     "code_for_status",
 ]
 
@@ -78,6 +80,22 @@ class BadRequest(RealtimeError):
     code = "bad_request"
     status = 400
     default_message = "the message could not be understood"
+
+
+class UnknownVersion(BadRequest):
+    """A client offers versions of the protocol, and none that is spoken here.
+
+    Args:
+        offered: The subprotocols that it offers instead, the first of them first.
+        spoken: Those that stand for the versions spoken here.
+
+    """
+
+    def __init__(self, offered: Sequence[str], spoken: Sequence[str]) -> None:
+        super().__init__(
+            f"no version in common: this server speaks {', '.join(spoken)}", spoken=list(spoken)
+        )
+        self.offered = offered
 
 
 class InvalidPayload(RealtimeError):

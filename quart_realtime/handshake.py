@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from attrs import field, frozen
@@ -10,9 +11,11 @@ from quart.wrappers import Websocket
 from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
-from .protocol import SUBPROTOCOL
+from .errors import UnknownVersion
+from .protocol import SUBPROTOCOLS
 from .settings import split_origin
 
+_VERSION = re.compile(r"realtime\.v[0-9]{1,9}")
 _OF_THIS_HOP = frozenset(
     {
         # What the answer to the handshake may be like, not those to the requests that follow:
@@ -72,6 +75,7 @@ class Handshake:
         "scheme",
         "subprotocol",
         "token",
+        "unknown_version",
     )
 
     def __init__(self, websocket: Websocket, brought: Brought) -> None:
@@ -81,8 +85,13 @@ class Handshake:
         self.token = brought.token
         self.asks = brought.asks
         self.remote_addr = websocket.remote_addr or ""
-        chosen = SUBPROTOCOL in websocket.requested_subprotocols
-        self.subprotocol = SUBPROTOCOL if chosen else None
+        self.subprotocol: str | None
+        self.unknown_version: UnknownVersion | None = None
+        try:
+            self.subprotocol = choose_version(websocket.requested_subprotocols)
+        except UnknownVersion as error:
+            # A browser passes on what it is told only over a subprotocol that it has offered.
+            self.subprotocol, self.unknown_version = error.offered[0], error
         self.scheme = "https" if websocket.scheme == "wss" else "http"
         self.root_path = websocket.root_path
         self.http_version = websocket.http_version
@@ -109,6 +118,25 @@ class Handshake:
         """Have the requests that follow carry a cookie; None takes it away."""
         self._headers = self.headers()
         set_cookie(self._headers, name, value)
+
+
+def choose_version(offered: Sequence[str]) -> str | None:
+    """Return the subprotocol of the highest version that both know.
+
+    Args:
+        offered: What the client offers, a token perhaps among it.
+
+    Returns:
+        None where it offers no version: then it is to know the first.
+
+    Raises:
+        UnknownVersion: it offers versions, and none that is known here.
+    """
+    versions = [name for name in offered if _VERSION.fullmatch(name)]
+    known = [name for name in versions if name in SUBPROTOCOLS]
+    if versions and not known:
+        raise UnknownVersion(versions, list(SUBPROTOCOLS))
+    return max(known, key=SUBPROTOCOLS.__getitem__, default=None)
 
 
 def _without_used_up(scope: dict[str, Any], used_up: Collection[str]) -> dict[str, Any]:

@@ -24,10 +24,13 @@ from .errors import (
     RequestTimeout,
     TokenRefused,
     Unavailable,
+    UnknownVersion,
 )
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "realtime.v1"
+SUBPROTOCOLS = {SUBPROTOCOL: PROTOCOL_VERSION}
+"""The versions that are spoken here, by the subprotocols that stand for them."""
 BEARER_PREFIX = "bearer."
 EVERYONE = "everyone"
 """The room that each logged-in connection is in; an event without a room goes there."""
@@ -102,6 +105,8 @@ def code_for_turning_away(error: RealtimeError) -> CloseCode:
             return CloseCode.TRY_LATER
         case InternalError():
             return CloseCode.INTERNAL_ERROR
+        case UnknownVersion():
+            return CloseCode.PROTOCOL_ERROR
         case _:
             return CloseCode.DISCONNECTED
 

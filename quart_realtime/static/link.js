@@ -1,7 +1,7 @@
 /** One socket, with what was asked on it and isn't answered yet. All times in milliseconds. */
 
 import { ConnectionLost, toError } from "./errors.js";
-import { CloseCode, PING, PONG, decode, mayReconnect } from "./protocol.js";
+import { CloseCode, PING, PONG, PROTOCOL_VERSION, SUBPROTOCOL, decode, mayReconnect } from "./protocol.js";
 
 /**
  * @typedef {import("./protocol.js").ServerFrame} ServerFrame
@@ -59,6 +59,8 @@ export class Link {
     leaving.clear();
     this.#onFrame = onFrame;
     this.#onEnd = onEnd;
+    // Browsers see to that, but tell nobody why.
+    socket.onopen = () => socket.protocol === SUBPROTOCOL || this.#misunderstood();
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#ended(code, reason);
     socket.onerror = () => {}; // It closes too. Node's `ws` would throw what nobody listens for.
@@ -83,6 +85,8 @@ export class Link {
         else this.#onFrame(this, frame);
         break;
       case "connected":
+        if ((frame.payload.protocol ?? PROTOCOL_VERSION) !== PROTOCOL_VERSION) return this.#misunderstood();
+      // falls through
       case "event":
         this.#onFrame(this, frame);
     }
@@ -154,6 +158,11 @@ export class Link {
       this.#probing = undefined;
       if (this.#heardAt === before) this.abort();
     }, PROBE_TIMEOUT);
+  }
+
+  /** The server speaks another version: no use in trying again. */
+  #misunderstood() {
+    this.#ended(CloseCode.protocol_error, `the server doesn't speak ${SUBPROTOCOL}`);
   }
 
   /** Give up on a socket that is silent, without waiting for its goodbye. */

@@ -11,12 +11,13 @@
  * @typedef {{ type: "closing", payload: Closing }} ClosingFrame
  * @typedef {EventFrame | ResponseFrame | ErrorFrame | ConnectedFrame | ClosingFrame
  *   | { type: "ping" } | { type: "pong" }} ServerFrame
- * @typedef {{ connection_id?: string, user_id?: string | null, ping_interval?: number | null,
+ * @typedef {{ connection_id?: string, user_id?: string | null, protocol?: number, ping_interval?: number | null,
  *   idle_timeout?: number | null, max_message_size?: number, expires_at?: number | null,
  *   rooms?: Position[] }} Greeting
  * @typedef {{ code?: string, reconnect?: boolean, retry_after_ms?: number | null }} Closing
  */
 
+export const PROTOCOL_VERSION = 1;
 export const SUBPROTOCOL = "realtime.v1";
 export const BEARER_PREFIX = "bearer.";
 

@@ -84,6 +84,10 @@ class Windows:
         self.problems: list[str] = []
         self._browser = browser
 
+    def url(self, path: str) -> str:
+        """Return where the server has *path*."""
+        return f"http://127.0.0.1:{self._port}{path}"
+
     async def open(
         self,
         user: str,

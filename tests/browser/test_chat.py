@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
+from ..documents import blocks
 from ..e2e.server import Server, serving
 from ..proxy import Proxy
 from .conftest import Windows, connected, go_to, said, start, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-README = Path(__file__).parents[2] / "README.md"
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 FIND = """async () => (await axe.run()).violations.map(
   ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join()}`,
@@ -378,9 +378,7 @@ async def test_who_logs_in_after_another_hears_nothing_of_theirs(
 
 
 async def test_the_readmes_example_runs_on_the_page(windows: Windows) -> None:
-    (example,) = re.findall(
-        r"```javascript\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
-    )
+    (example,) = blocks("README.md", "javascript")
     example = re.sub(r'import (\{.*?\}) from ("[^"]+");', r"const \1 = await import(\2);", example)
     ana, luis = await windows.open("ana"), await windows.open("luis")
     token = "JSON.parse(sessionStorage.getItem('chat.tokens')).access_token"

@@ -139,6 +139,7 @@ class FakeServer:
         on_open: Runs for each new connection instead of the greeting.
         replies: Answers frames by their type; those without a reply wait for :meth:`Peer.next`.
         status: What handshakes are answered with instead of a websocket.
+        subprotocol: What is chosen of what clients offer.
 
     """
 
@@ -147,6 +148,7 @@ class FakeServer:
         self.on_open: Callable[[Peer], Any] | None = None
         self.replies: dict[str, Callable[[Peer, dict[str, Any]], Any]] = {}
         self.status: int | None = None
+        self.subprotocol: str | None = "realtime.v1"
         self.peers: list[Peer] = []
         self._greeted: asyncio.Queue[Peer] = asyncio.Queue()
         self._server: Server | None = None
@@ -161,7 +163,7 @@ class FakeServer:
             self._run,
             "127.0.0.1",
             self.port,
-            subprotocols=["realtime.v1"],  # type: ignore[list-item]
+            select_subprotocol=lambda *_: self.subprotocol,  # type: ignore[arg-type,return-value]
             process_request=self._process,
             compression=None,
             ping_interval=None,

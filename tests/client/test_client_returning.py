@@ -36,6 +36,24 @@ async def test_connecting_offers_the_token_as_a_subprotocol_and_takes_the_greeti
     assert peer.socket.protocol.close_code == 1000
 
 
+@pytest.mark.parametrize(
+    ("subprotocol", "greeting"), [(None, {}), ("realtime.v2", {}), ("realtime.v1", {"protocol": 2})]
+)
+async def test_a_server_that_speaks_another_version_is_told_of_and_not_asked_again(
+    server, make, subprotocol, greeting
+):
+    server.subprotocol, server.greeting = subprotocol, greeting
+    client = make()
+    gone = []
+    client.on_disconnect(gone.append)
+    with pytest.raises(Closed, match=r"this client speaks realtime\.v1 alone") as refused:
+        await within(client.connect())
+    assert refused.value.code == 4501
+    assert client.state is ConnectionState.DISCONNECTED
+    assert [(one.code, one.reconnecting) for one in gone] == [(4501, False)]
+    assert len(server.peers) == 1
+
+
 async def test_headers_go_with_the_handshake(server, make):
     client = make(None, headers={"Authorization": "Bearer abc"})
     await within(client.connect())

@@ -18,6 +18,7 @@ from quart_realtime.settings import Settings
 from quart_realtime.testing import realtime_client
 
 from ..conftest import make_app
+from ..documents import blocks
 from ..valkey import valkey
 from .server import ROOT, Server
 
@@ -25,12 +26,8 @@ README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
 def test_the_smallest_example_answers_and_tells(tmp_path: Path) -> None:
-    app, client, *_ = blocks("python")
+    app, client, *_ = blocks("README.md", "python")
     (tmp_path / "app.py").write_text(app)
     server = Server("app:app", directory=tmp_path)
     try:
@@ -68,7 +65,7 @@ async def test_what_it_shows_of_using_it_runs_as_it_stands(
         "get_jwt_identity": get_jwt_identity,
     }
     with valkey() as redis:
-        for block in blocks("python")[2:]:
+        for block in blocks("README.md", "python")[2:]:
             exec(block.replace("redis://localhost:6379/0", redis.url), shown)
         shown["emitter"].close()
     async with app.test_app():
@@ -83,7 +80,7 @@ async def test_what_it_shows_of_using_it_runs_as_it_stands(
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    setup, test = (block.strip() for block in blocks("shell"))
+    setup, test = (block.strip() for block in blocks("README.md", "shell"))
     assert test in (ROOT / ".ci" / "run").read_text()
     assert setup == 'python -m pip install -e ".[demo]" && python -m example_app'
 

@@ -1,8 +1,10 @@
 /** The npm package in apps of other people: bundled, rendered on a server, and typechecked. */
 
 import assert from "node:assert/strict";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+
+import { build } from "esbuild";
 
 import { asHere, bin, copy, inFolder, install, pack, run } from "./apps.js";
 
@@ -48,11 +50,31 @@ async function typechecks(folder) {
   }
 }
 
+/** What the documentation shows for bundlers: it can be parsed, and what it imports is there. */
+async function documentationBuilds(folder) {
+  const pages = ["README.md", ...readdirSync("docs").filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)];
+  let found = 0;
+  for (const page of pages) {
+    const text = readFileSync(page, "utf8");
+    for (const [, mark, indent, language, code] of text.matchAll(EXAMPLE)) {
+      if (mark !== undefined) continue;
+      const extension = { jsx: "jsx", tsx: "tsx", typescript: "ts" }[language];
+      const contents = code.replaceAll(`\n${indent}`, "\n").replace(indent, "");
+      const stdin = { contents, loader: extension, resolveDir: folder, sourcefile: `${page}.${extension}` };
+      await build({ stdin, bundle: true, write: false, format: "esm", jsx: "automatic", logLevel: "error" });
+      found += 1;
+    }
+  }
+  assert(found > 3);
+}
+
+const EXAMPLE = /^(?: *(<!-- not run: .+? -->)\n)?( *)```(jsx|tsx|typescript)\n(.*?)^ *```$/gms;
+
 await inFolder(async (folder) => {
   copy("tests/js/consumer", folder);
   writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
   await install(folder, await pack(folder), ...BESIDE.map(asHere));
-  for (const check of [viteBuilds, rendersOnServer, typechecks]) {
+  for (const check of [viteBuilds, rendersOnServer, typechecks, documentationBuilds]) {
     const begun = Date.now();
     await check(folder);
     console.log(`${check.name}: ${((Date.now() - begun) / 1_000).toFixed(1)} s`);

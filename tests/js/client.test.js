@@ -20,6 +20,24 @@ test("the token travels as a subprotocol, and the greeting makes it connected", 
   assert.deepEqual(of("state"), ["connecting", "connected"]);
 });
 
+test("a server that speaks another version is told of, and not asked again", async () => {
+  const answers = {
+    "no subprotocol": (socket) => socket.open(""),
+    "another": (socket) => socket.open("realtime.v2"),
+    "another number in its greeting": (socket) => socket.greet({ protocol: 2 }),
+  };
+  for (const [what, answer] of Object.entries(answers)) {
+    const { client, of } = makeClient();
+    const greeted = client.connect();
+    await settled();
+    answer(FakeSocket.last);
+    await assert.rejects(greeted, { code: "closed", closeCode: 4501, message: "the server doesn't speak realtime.v1" });
+    assert.equal(client.state, "disconnected", what);
+    assert.equal(of("error").length, 1, what);
+    assert.equal(FakeSocket.last.closedWith, 1000, what);
+  }
+});
+
 test("the snippets of the module that this replaces run as they stand", async () => {
   const { client } = makeClient("mi-token-jwt");
   const said = [];

@@ -15,6 +15,7 @@ export class FakeSocket {
   }
 
   readyState = 0;
+  protocol = "";
   sent = [];
   closedWith = null;
   onopen = null;
@@ -45,8 +46,9 @@ export class FakeSocket {
 
   // What the server does
 
-  open() {
+  open(protocol = "realtime.v1") {
     this.readyState = 1;
+    this.protocol = protocol;
     this.onopen?.({});
   }
 

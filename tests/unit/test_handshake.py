@@ -8,7 +8,9 @@ import pytest
 from quart import Quart
 from quart.wrappers import Websocket
 
-from quart_realtime.handshake import Brought, Handshake, origin_is_allowed
+from quart_realtime.errors import UnknownVersion
+from quart_realtime.handshake import Brought, Handshake, choose_version, origin_is_allowed
+from quart_realtime.protocol import SUBPROTOCOLS
 
 APP = Quart("tests")
 NOTHING = Brought(None, asks=False)
@@ -200,14 +202,30 @@ def test_a_token_is_not_in_the_text_of_a_handshake() -> None:
         (["realtime.v1"], "realtime.v1"),
         (["bearer.x", "realtime.v1"], "realtime.v1"),
         (["bearer.x"], None),
-        (["realtime.v2"], None),
+        (["realtime.vx"], None),
     ],
 )
 def test_our_subprotocol_is_chosen_where_it_is_offered(
     offered: list[str], chosen: str | None
 ) -> None:
     opened = websocket(("Sec-WebSocket-Protocol", ", ".join(offered)), subprotocols=offered)
-    assert Handshake(opened, NOTHING).subprotocol == chosen
+    handshake = Handshake(opened, NOTHING)
+    assert handshake.subprotocol == chosen
+    assert handshake.unknown_version is None
+
+
+def test_the_highest_version_that_both_know_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (10, 9):
+        monkeypatch.setitem(SUBPROTOCOLS, f"realtime.v{version}", version)
+    assert choose_version(["realtime.v9", "realtime.v10", "realtime.v11"]) == "realtime.v10"
+    assert choose_version(["realtime.v1", "bearer.x", "realtime.v9"]) == "realtime.v9"
+
+
+def test_versions_that_nobody_here_knows_are_refused_and_told_which_are_known() -> None:
+    with pytest.raises(UnknownVersion, match=r"this server speaks realtime\.v1") as refused:
+        choose_version(["realtime.v3", "bearer.x", "realtime.v2"])
+    assert refused.value.offered == ["realtime.v3", "realtime.v2"]
+    assert refused.value.details == {"spoken": ["realtime.v1"]}
 
 
 def test_the_rest_of_the_request_is_kept_as_http_would_see_it() -> None:

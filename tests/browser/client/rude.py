@@ -113,8 +113,23 @@ async def enter(asked: dict[str, Any], offset: int, missed: list[int]) -> None:
     await say(type="response", id=asked["id"], payload={"rooms": [room]})
 
 
+async def speaks_another_version() -> None:
+    """Greet as a server that has gone on to the next version does."""
+    greeting = {"connection_id": "rude", "user_id": "ana", "protocol": 2}
+    await say(type="connected", payload=greeting)
+    while True:
+        await websocket.receive()
+
+
 WAYS: dict[str, Callable[[], Awaitable[None]]] = {
-    way.__name__: way for way in (closes, greets_and_closes, talks_nonsense, miscounts)
+    way.__name__: way
+    for way in (
+        closes,
+        greets_and_closes,
+        talks_nonsense,
+        miscounts,
+        speaks_another_version,
+    )
 }
 
 

@@ -258,6 +258,18 @@ async def test_nonsense_throws_nothing_into_the_app(rude_page: Tab) -> None:
     assert await rude_page.run("() => lab.reported") == []
 
 
+async def test_a_server_of_another_version_is_told_of_and_not_asked_again(rude_page: Tab) -> None:
+    told = await rude_page.run(
+        """async () => {
+          lab.ana = await lab.make("token", { path: "/rude/speaks_another_version" });
+          return lab.ana.client.connect().catch(({ closeCode, message }) => [closeCode, message]);
+        }"""
+    )
+    assert told == [4501, "the server doesn't speak realtime.v1"]
+    assert await rude_page.run("() => lab.ana.client.state") == "disconnected"
+    assert await rude_page.run("() => lab.sockets.length") == 1
+
+
 @pytest.mark.parametrize("way", ["closes", "greets_and_closes"])
 async def test_a_server_that_closes_at_once_is_asked_ever_more_slowly(
     rude_page: Tab, way: str
