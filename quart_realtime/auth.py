@@ -16,7 +16,7 @@ from typing import Any, cast
 import jwt
 from attrs import evolve, field, frozen
 from quart import Quart, current_app, g
-from quart.wrappers import Websocket
+from quart.wrappers import Request, Websocket
 from quart_jwt_extended import view_decorators
 from quart_jwt_extended.config import config as jwt_config
 from quart_jwt_extended.exceptions import (
@@ -165,22 +165,31 @@ class JWTAuthenticator:
     def token_of_handshake(self, websocket: Websocket) -> str | None:
         """Return the token that a handshake brings, None where it brings none.
 
-        It is looked for in the subprotocols, in the JWT header, and then in the cookies and the
-        query string where ``JWT_TOKEN_LOCATION`` names them. A cookie counts only beside an
-        ``Origin``, which has been looked at by then: browsers send cookies for whatever page asks.
+        It is looked for in the subprotocols, and then where a request may have it.
         """
         for offered in websocket.requested_subprotocols:
             if offered.startswith(BEARER_PREFIX):
                 return offered.removeprefix(BEARER_PREFIX)
-        header = websocket.headers.get(jwt_config.header_name)
+        return self.token_of_request(websocket)
+
+    def token_of_request(self, request: Websocket | Request) -> str | None:
+        """Return the token that a request brings, None where it brings none.
+
+        It is looked for in the JWT header, and then in the cookies and the query string where
+        ``JWT_TOKEN_LOCATION`` names them. Browsers send cookies for whatever page asks, so one
+        counts only beside an ``Origin``, which has been looked at by then, or where the browser
+        says that the page is of the same one: it sends no ``Origin`` with what only reads.
+        """
+        header = request.headers.get(jwt_config.header_name)
         if header:
             return _strip_header(header, jwt_config.header_type)
-        cookies = websocket.cookies if "Origin" in websocket.headers else {}
+        is_own = request.headers.get("Sec-Fetch-Site") == "same-origin"
+        cookies = request.cookies if is_own or "Origin" in request.headers else {}
         for location in jwt_config.token_location:
             if location == "cookies" and jwt_config.access_cookie_name in cookies:
                 return str(cookies[jwt_config.access_cookie_name])
-            if location == "query_string" and jwt_config.query_string_name in websocket.args:
-                return str(websocket.args[jwt_config.query_string_name])
+            if location == "query_string" and jwt_config.query_string_name in request.args:
+                return str(request.args[jwt_config.query_string_name])
         return None
 
     def _carrier(self, identity: Identity, method: str) -> str:

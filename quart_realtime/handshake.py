@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, cast
 
-from quart.wrappers import Websocket
+from quart.wrappers import Request, Websocket
 from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
@@ -41,7 +41,7 @@ class Handshake:
     """What a connection keeps of the request that opened it.
 
     Args:
-        websocket: Quart's websocket, before it is accepted.
+        opened: Quart's websocket, before it is accepted, or the request for a stream.
         token: The token it brings, None where the first message must.
         token_header: The header that tokens come in; it isn't carried on.
 
@@ -51,6 +51,7 @@ class Handshake:
         "_headers",
         "_scope",
         "http_version",
+        "one_way",
         "remote_addr",
         "root_path",
         "scheme",
@@ -58,17 +59,18 @@ class Handshake:
         "token",
     )
 
-    def __init__(self, websocket: Websocket, token: str | None, token_header: str) -> None:
-        self._scope = _without_used_up(cast("dict[str, Any]", websocket.scope), token_header)
+    def __init__(self, opened: Websocket | Request, token: str | None, token_header: str) -> None:
+        self._scope = _without_used_up(cast("dict[str, Any]", opened.scope), token_header)
         # Made from the scope at each request: few connections make any to a route.
         self._headers: Headers | None = None
         self.token = token
-        self.remote_addr = websocket.remote_addr or ""
-        chosen = SUBPROTOCOL in websocket.requested_subprotocols
-        self.subprotocol = SUBPROTOCOL if chosen else None
-        self.scheme = "https" if websocket.scheme == "wss" else "http"
-        self.root_path = websocket.root_path
-        self.http_version = websocket.http_version
+        self.remote_addr = opened.remote_addr or ""
+        self.one_way = isinstance(opened, Request)
+        offered = opened.requested_subprotocols if isinstance(opened, Websocket) else ()
+        self.subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+        self.scheme = _http_scheme(opened)
+        self.root_path = opened.root_path
+        self.http_version = opened.http_version
 
     def scope(self) -> dict[str, Any]:
         """Return the handshake's scope, as far as it holds for the requests that follow."""
@@ -111,23 +113,27 @@ def _without_used_up(scope: dict[str, Any], token_header: str) -> dict[str, Any]
     return scope
 
 
-def origin_is_allowed(websocket: Websocket, allowed: str | Collection[str] | None) -> bool:
-    """Tell whether a page of that origin may open *websocket* (RFC 6455, section 10.2).
+def origin_is_allowed(opened: Websocket | Request, allowed: str | Collection[str] | None) -> bool:
+    """Tell whether a page of that origin may open a websocket or a stream (RFC 6455, section 10.2).
 
     Args:
-        websocket: The handshake.
+        opened: The handshake.
         allowed: Origins, ``"*"`` for any, None for the app's own alone.
 
     Returns:
-        True also where there is no ``Origin`` header: that is no browser, and its token decides.
+        True also where there is no ``Origin`` header: that is no browser, or a page of our own that
+        only reads, and its token decides.
     """
-    origins = websocket.headers.getlist("Origin")
+    origins = opened.headers.getlist("Origin")
     if not origins or allowed == "*":
         return True
     if len(origins) > 1:
         return False
     if allowed is None:
-        scheme = "https" if websocket.scheme == "wss" else "http"
-        allowed = [f"{scheme}://{websocket.headers.get('Host', '')}"]
+        allowed = [f"{_http_scheme(opened)}://{opened.headers.get('Host', '')}"]
     origin = split_origin(origins[0])
     return origin is not None and origin in {split_origin(one) for one in allowed}
+
+
+def _http_scheme(opened: Websocket | Request) -> str:
+    return "https" if opened.scheme in {"wss", "https"} else "http"
