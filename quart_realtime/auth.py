@@ -15,7 +15,7 @@ from typing import Any, cast
 import jwt
 from attrs import evolve, field, frozen
 from quart import Quart, current_app, g
-from quart.wrappers import Websocket
+from quart.wrappers import Request, Websocket
 from quart_jwt_extended import view_decorators
 from quart_jwt_extended.config import config as jwt_config
 from quart_jwt_extended.exceptions import (
@@ -37,9 +37,8 @@ from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
 from .errors import SetupError, TokenRefused
-from .handshake import Brought, Handshake
+from .handshake import Brought, Handshake, cookies_count, offered_token
 from .identity import ANY_ORIGIN, Identity
-from .protocol import BEARER_PREFIX
 from .settings import Settings
 
 _EXTENSION = "quart-jwt-extended"
@@ -172,31 +171,21 @@ class JWTAuthenticator:
         """Whether a token is looked at again before each request and each room: it is cheap."""
         return self.can_be_revoked()
 
-    def read(self, websocket: Websocket) -> Brought:
+    def token_header(self) -> str:
+        """Return the name of the JWT header."""
+        return str(self._app.config["JWT_HEADER_NAME"])
+
+    def read(self, opened: Websocket | Request) -> Brought:
         """Return the token that a handshake brings.
 
         It is looked for in the subprotocols, in the JWT header, and then in the cookies and the
-        query string where ``JWT_TOKEN_LOCATION`` names them. A cookie counts only beside an
-        ``Origin``, which has been looked at by then: browsers send cookies for whatever page asks.
+        query string where ``JWT_TOKEN_LOCATION`` names them. Cookies count where
+        :func:`~quart_realtime.handshake.cookies_count` says so.
         """
-        token = self._token_of(websocket)
-        used_up = {self._app.config["JWT_HEADER_NAME"].lower()}
-        return Brought(token, asks=token is not None, used_up=used_up)
-
-    def _token_of(self, websocket: Websocket) -> str | None:
-        for offered in websocket.requested_subprotocols:
-            if offered.startswith(BEARER_PREFIX):
-                return offered.removeprefix(BEARER_PREFIX)
-        header = websocket.headers.get(jwt_config.header_name)
-        if header:
-            return _strip_header(header, jwt_config.header_type)
-        cookies = websocket.cookies if "Origin" in websocket.headers else {}
-        for location in jwt_config.token_location:
-            if location == "cookies" and jwt_config.access_cookie_name in cookies:
-                return str(cookies[jwt_config.access_cookie_name])
-            if location == "query_string" and jwt_config.query_string_name in websocket.args:
-                return str(websocket.args[jwt_config.query_string_name])
-        return None
+        token = offered_token(opened)
+        if token is None:
+            token = _token_of(opened)
+        return Brought(token, asks=token is not None, used_up={self.token_header().lower()})
 
     def _carrier(self, identity: JWTIdentity, method: str) -> str:
         """Return the first location that a request may bring *identity*'s token in.
@@ -327,6 +316,19 @@ def _decode_token(
 def _unverified_headers(encoded_token: str) -> dict[str, Any]:
     """Do as quart-jwt-extended's ``get_unverified_jwt_headers``, which it is in place of."""
     return dict(_header_of(encoded_token.partition(".")[0]))
+
+
+def _token_of(opened: Websocket | Request) -> str | None:
+    header = opened.headers.get(jwt_config.header_name)
+    if header:
+        return _strip_header(header, jwt_config.header_type)
+    cookies = opened.cookies if cookies_count(opened) else {}
+    for location in jwt_config.token_location:
+        if location == "cookies" and jwt_config.access_cookie_name in cookies:
+            return str(cookies[jwt_config.access_cookie_name])
+        if location == "query_string" and jwt_config.query_string_name in opened.args:
+            return str(opened.args[jwt_config.query_string_name])
+    return None
 
 
 def _seconds(value: timedelta | float) -> float:

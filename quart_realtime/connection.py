@@ -54,7 +54,7 @@ HALF_DEAD_PATIENCE = 0.5
 
 
 class Connection:
-    """A client's websocket.
+    """A client's websocket, or the stream it has in place of one.
 
     Attributes:
         id: The connection's own name, unique among all processes.
@@ -111,7 +111,7 @@ class Connection:
         self._inbox = Inbox(self.id, services.limiter, self._settings.max_message_size)
         self.alarm: int | None = None
         self._loop = asyncio.get_running_loop()
-        self._heartbeat = Heartbeat(self._settings, self._loop.time())
+        self._heartbeat = Heartbeat(self._settings, self._loop.time(), mute=handshake.one_way)
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} user={self.user_id!r} {self._phase.value}>"
@@ -193,6 +193,11 @@ class Connection:
                 self._send_notice(protocol.ROOM_LEFT, {"room": room})
 
     # What the hub needs
+
+    def hear(self, text: str) -> None:
+        """Take a message that its client has sent beside a stream, which nothing comes in by."""
+        if self.handshake.one_way:
+            self._take(text)
 
     def deliver(self, frame: Frame) -> None:
         """Write *frame*, or close where too much waits already."""
@@ -393,6 +398,8 @@ class Connection:
     async def _enter(self, token: str | None, frame_id: str | None) -> None:
         identity = await self._services.authenticate(self.handshake, token)
         if identity is None:
+            if self.handshake.one_way:
+                raise Unauthorized("log in first: a stream can't be logged in on later")
             return
         if self._phase is State.CONNECTING:
             self._accept_token(identity)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 
 from attrs import evolve
 from quart import Quart
-from quart.wrappers import Websocket
+from quart.wrappers import Request, Websocket
 from werkzeug.datastructures import Headers
 
 from .deadline import contained
@@ -24,9 +24,8 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .handshake import Brought, Handshake
+from .handshake import Brought, Handshake, cookies_count, offered_token
 from .identity import ANY_ORIGIN, Identity
-from .protocol import BEARER_PREFIX
 from .registry import AnyFunction, Login, calling_line, describe
 from .results import error_of
 from .settings import Settings
@@ -87,26 +86,23 @@ class CallableAuthenticator:
                 )
             )
 
-    def read(self, websocket: Websocket) -> Brought:
+    def token_header(self) -> str:
+        """Return the name of the header that bears tokens (RFC 6750)."""
+        return "Authorization"
+
+    def read(self, opened: Websocket | Request) -> Brought:
         """Return the token that a handshake brings.
 
-        Cookies are taken out of it unless there is an ``Origin``, which has been looked at by
-        then: browsers send cookies for whatever page asks.
+        Cookies are taken out of it unless :func:`~quart_realtime.handshake.cookies_count` says
+        that they count.
         """
         used_up = set()
-        token = next(
-            (
-                offered.removeprefix(BEARER_PREFIX)
-                for offered in websocket.requested_subprotocols
-                if offered.startswith(BEARER_PREFIX)
-            ),
-            None,
-        )
-        kind, _, shown = websocket.headers.get("Authorization", "").partition(" ")
+        token = offered_token(opened)
+        kind, _, shown = opened.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             used_up.add("authorization")
             token = token or shown.strip() or None
-        if not self._login.cookies or "Origin" not in websocket.headers:
+        if not self._login.cookies or not cookies_count(opened):
             used_up.add("cookie")
         return Brought(token, asks=True, used_up=used_up)
 

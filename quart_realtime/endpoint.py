@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from pathlib import Path
 from typing import Any, cast
 
 from quart import Blueprint, Quart, Response, abort, send_from_directory, websocket
 from quart.wrappers import Websocket
 from quart_schema import hide
-from werkzeug.exceptions import TooManyRequests
 
-from .errors import RateLimited, SetupError
-from .handshake import Handshake, origin_is_allowed
+from .door import count_handshake, refuse_foreign
+from .errors import SetupError
+from .fallback import add_fallback, check_streams
+from .handshake import Handshake
 from .proxies import see_through
 from .registry import calling_line, describe
 from .runtime import Runtime
@@ -50,30 +50,12 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     The connection itself is lived outside of Quart's contexts, see :func:`handing_over`.
     """
     blueprint = Blueprint(BLUEPRINT, __name__)
-    telemetry = runtime.telemetry
 
     async def connect() -> None:
         """Refuse who comes too often and foreign pages, and leave the rest to the connection."""
         opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
-        try:
-            runtime.handshake_limiter.check(opened.remote_addr or "")
-        except RateLimited as error:
-            telemetry.metrics.rate_limited("handshake")
-            telemetry.handshake_refused(
-                "too_many_handshakes",
-                opened.remote_addr,
-                "too many handshakes (QUART_REALTIME_HANDSHAKE_RATE_LIMIT); if that is a proxy of "
-                "yours, name it in QUART_REALTIME_TRUSTED_PROXIES",
-            )
-            raise TooManyRequests(retry_after=math.ceil(error.retry_after)) from None
-        if not origin_is_allowed(opened, runtime.settings.allowed_origins):
-            telemetry.handshake_refused(
-                "foreign_origin",
-                opened.remote_addr,
-                "a page of origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS if it is yours",
-                opened.headers.get("Origin"),
-            )
-            abort(403)
+        count_handshake(runtime, opened)
+        refuse_foreign(runtime, opened)
         brought = runtime.authenticator.read(opened)
         opened.scope[_HANDSHAKE] = Handshake(opened, brought)  # type: ignore[literal-required]
 
@@ -93,6 +75,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     blueprint.add_websocket(runtime.settings.url, view_func=connect)
     path = f"{runtime.settings.url}/client/<path:name>"
     blueprint.add_url_rule(path, view_func=client, methods=["GET"])
+    add_fallback(blueprint, runtime)
     return blueprint
 
 
@@ -112,6 +95,7 @@ def check_endpoint(app: Quart) -> None:
             "app.asgi_websocket_class was set after Realtime(app), which needs one of its own: "
             "set yours first, ours is made from it."
         )
+    check_streams(app)
 
 
 class _Answer:

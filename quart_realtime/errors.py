@@ -26,6 +26,7 @@ __all__ = [
     "Unavailable",
     "UnknownVersion",
     "code_for_status",
+    "status_for_code",
 ]
 
 
@@ -272,3 +273,11 @@ def code_for_status(status: int) -> str:
     if status in _CODES:
         return _CODES[status]
     return BadRequest.code if status < HTTPStatus.INTERNAL_SERVER_ERROR else InternalError.code
+
+
+_STATUSES = {code: status for status, code in _CODES.items()}
+
+
+def status_for_code(code: str) -> int:
+    """Return the HTTP status that an error code stands for; 500 for one that isn't known."""
+    return _STATUSES.get(code, InternalError.status)

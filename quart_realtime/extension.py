@@ -32,6 +32,7 @@ from .emissions import (
 )
 from .endpoint import EXTENSION, check_endpoint, handing_over, make_blueprint
 from .errors import RealtimeError, SetupError
+from .fallback import with_streams
 from .models import check_type, to_builtins
 from .protocol import HistoryPolicy, check_event_name, check_key
 from .registry import (
@@ -50,10 +51,9 @@ from .results import is_success, value_of
 from .route_requests import note_errors
 from .runtime import Health, Runtime
 from .settings import Settings
+from .visit import CONNECTION_HEADER
 
 logger = logging.getLogger("quart_realtime")
-
-CONNECTION_HEADER = "X-Realtime-Connection"
 
 F = TypeVar("F", bound=AnyFunction)
 
@@ -123,6 +123,7 @@ class Realtime:
             app.register_error_handler(RealtimeError, _answer_http)
         app.register_blueprint(make_blueprint(runtime))
         app.asgi_websocket_class = handing_over(app.asgi_websocket_class)
+        app.asgi_http_class = with_streams(app.asgi_http_class, runtime)
 
         @app.before_serving
         async def start() -> None:

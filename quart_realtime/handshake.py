@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from attrs import field, frozen
-from quart.wrappers import Websocket
+from quart.wrappers import Request, Websocket
 from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
 from .errors import UnknownVersion
-from .protocol import SUBPROTOCOLS
+from .protocol import BEARER_PREFIX, SUBPROTOCOLS
 from .settings import split_origin
 
 _VERSION = re.compile(r"realtime\.v[0-9]{1,9}")
@@ -60,7 +60,7 @@ class Handshake:
     """What a connection keeps of the request that opened it.
 
     Args:
-        websocket: Quart's websocket, before it is accepted.
+        opened: Quart's websocket, before it is accepted, or the request for a stream.
         brought: What it brings to log in by.
 
     """
@@ -70,6 +70,7 @@ class Handshake:
         "_scope",
         "asks",
         "http_version",
+        "one_way",
         "remote_addr",
         "root_path",
         "scheme",
@@ -78,23 +79,24 @@ class Handshake:
         "unknown_version",
     )
 
-    def __init__(self, websocket: Websocket, brought: Brought) -> None:
-        self._scope = _without_used_up(cast("dict[str, Any]", websocket.scope), brought.used_up)
+    def __init__(self, opened: Websocket | Request, brought: Brought) -> None:
+        self._scope = _without_used_up(cast("dict[str, Any]", opened.scope), brought.used_up)
         # Made from the scope at each request: few connections make any to a route.
         self._headers: Headers | None = None
         self.token = brought.token
         self.asks = brought.asks
-        self.remote_addr = websocket.remote_addr or ""
+        self.remote_addr = opened.remote_addr or ""
+        self.one_way = isinstance(opened, Request)
         self.subprotocol: str | None
         self.unknown_version: UnknownVersion | None = None
         try:
-            self.subprotocol = choose_version(websocket.requested_subprotocols)
+            self.subprotocol = choose_version(_offered(opened))
         except UnknownVersion as error:
             # A browser passes on what it is told only over a subprotocol that it has offered.
             self.subprotocol, self.unknown_version = error.offered[0], error
-        self.scheme = "https" if websocket.scheme == "wss" else "http"
-        self.root_path = websocket.root_path
-        self.http_version = websocket.http_version
+        self.scheme = _http_scheme(opened)
+        self.root_path = opened.root_path
+        self.http_version = opened.http_version
 
     def scope(self) -> dict[str, Any]:
         """Return the handshake's scope, as far as it holds for the requests that follow."""
@@ -118,6 +120,26 @@ class Handshake:
         """Have the requests that follow carry a cookie; None takes it away."""
         self._headers = self.headers()
         set_cookie(self._headers, name, value)
+
+
+def _offered(opened: Websocket | Request) -> Sequence[str]:
+    return opened.requested_subprotocols if isinstance(opened, Websocket) else ()
+
+
+def offered_token(opened: Websocket | Request) -> str | None:
+    """Return the token that a websocket's subprotocols bear, None where they bear none."""
+    found = (name for name in _offered(opened) if name.startswith(BEARER_PREFIX))
+    return next((name.removeprefix(BEARER_PREFIX) for name in found), None)
+
+
+def cookies_count(opened: Websocket | Request) -> bool:
+    """Tell whether cookies may say whose handshake it is.
+
+    Browsers send them for whatever page asks. So they count only beside an ``Origin``, which has
+    been looked at by then, or where the browser itself says that the page is of the same one, as
+    in the Fetch Metadata specification: it sends no ``Origin`` with what only reads.
+    """
+    return "Origin" in opened.headers or opened.headers.get("Sec-Fetch-Site") == "same-origin"
 
 
 def choose_version(offered: Sequence[str]) -> str | None:
@@ -155,23 +177,27 @@ def _without_used_up(scope: dict[str, Any], used_up: Collection[str]) -> dict[st
     return scope
 
 
-def origin_is_allowed(websocket: Websocket, allowed: str | Collection[str] | None) -> bool:
-    """Tell whether a page of that origin may open *websocket* (RFC 6455, section 10.2).
+def origin_is_allowed(opened: Websocket | Request, allowed: str | Collection[str] | None) -> bool:
+    """Tell whether a page of that origin may open a websocket or a stream (RFC 6455, section 10.2).
 
     Args:
-        websocket: The handshake.
+        opened: The handshake.
         allowed: Origins, ``"*"`` for any, None for the app's own alone.
 
     Returns:
-        True also where there is no ``Origin`` header: that is no browser, and its token decides.
+        True also where there is no ``Origin`` header: that is no browser, or a page of our own that
+        only reads, and its token decides.
     """
-    origins = websocket.headers.getlist("Origin")
+    origins = opened.headers.getlist("Origin")
     if not origins or allowed == "*":
         return True
     if len(origins) > 1:
         return False
     if allowed is None:
-        scheme = "https" if websocket.scheme == "wss" else "http"
-        allowed = [f"{scheme}://{websocket.headers.get('Host', '')}"]
+        allowed = [f"{_http_scheme(opened)}://{opened.headers.get('Host', '')}"]
     origin = split_origin(origins[0])
     return origin is not None and origin in {split_origin(one) for one in allowed}
+
+
+def _http_scheme(opened: Websocket | Request) -> str:
+    return "https" if opened.scheme in {"wss", "https"} else "http"

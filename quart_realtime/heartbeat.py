@@ -5,13 +5,13 @@ Arithmetic on the event loop's clock; nothing here reads a clock or a socket.
 
 from __future__ import annotations
 
+import math
 import random
 
 from .protocol import CloseCode
 from .settings import Settings
+from .transport import GRACE
 
-GRACE = 10.0
-"""How many seconds past the ping interval a client that answers pings may be silent."""
 EARLY = 0.1
 """By how many seconds a connection ends before its token: alarms come late, events must not."""
 JITTER = 0.1
@@ -24,6 +24,7 @@ class Heartbeat:
     Args:
         settings: The app's intervals and time-outs.
         now: The time of the handshake, on the same clock as all that follow.
+        mute: Whether nothing need ever come from this client, which may answer pings all the same.
 
     """
 
@@ -31,13 +32,15 @@ class Heartbeat:
         "_answers_pings",
         "_auth_deadline",
         "_heard",
+        "_mute",
         "_next_ping",
         "_settings",
         "_token_deadline",
     )
 
-    def __init__(self, settings: Settings, now: float) -> None:
+    def __init__(self, settings: Settings, now: float, *, mute: bool = False) -> None:
         self._settings = settings
+        self._mute = mute
         self._heard = now
         self._answers_pings = False
         self._auth_deadline: float | None = now + settings.auth_timeout
@@ -89,6 +92,8 @@ class Heartbeat:
     def _silence_deadline(self) -> float:
         if self._answers_pings:
             return self._heard + self._settings.ping_interval + GRACE
+        if self._mute:
+            return math.inf
         return self._heard + self._settings.idle_timeout
 
     def _interval(self) -> float:

@@ -65,6 +65,15 @@ class Subscriber(Protocol):
     async def recheck(self) -> None:
         """Ask again whether it may be here, and in the rooms that it has joined by itself."""
 
+    async def send(self, event: str, data: Any) -> None:
+        """Send an event to this one alone."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a code of the app's."""
+
+    def hear(self, text: str) -> None:
+        """Take a message that its client has sent by another way."""
+
 
 @define(eq=False)
 class _Member:
@@ -463,6 +472,25 @@ class Hub:
         await self._carry_out(command)
         await self.broker.command({**command, "node": self.node})
 
+    async def reach(self, subscriber_id: str, **command: Any) -> None:
+        """Carry out a command for one subscriber alone, in whichever process it is.
+
+        Args:
+            subscriber_id: Whose id; where there is none, or it is another user's, nothing happens.
+            **command: As for :meth:`command`, but for ``recheck``; besides, ``do`` is ``hear`` with
+                ``text``, ``send`` with ``event`` and ``data``, or ``close`` with ``code`` and
+                ``reason``.
+
+        Raises:
+            BrokerUnavailable: it isn't here, and can't be reached elsewhere.
+
+        """
+        command["subscriber"] = subscriber_id
+        if subscriber_id in self._subscribers:
+            await self._carry_out(command)
+        else:
+            await self.broker.command({**command, "node": self.node})
+
     def obey(self, command: Mapping[str, Any]) -> None:
         """Carry out a command of another process."""
         if command.get("node") == self.node:
@@ -476,12 +504,14 @@ class Hub:
         """Carry out what nobody here waits for."""
         try:
             await self._carry_out(command)
-        except RealtimeError:
+        except (RealtimeError, TypeError, ValueError):
             logger.warning("%s of a user failed here", command["do"], exc_info=True)
 
     async def _carry_out(self, command: Mapping[str, Any]) -> None:
         # None of a user's connections has to wait for what another is doing.
         own = list(self._users.get(command["user_id"], ()))
+        if "subscriber" in command:
+            own = [subscriber for subscriber in own if subscriber.id == command["subscriber"]]
         work = [self._carry_out_for(subscriber, command) for subscriber in own]
         for outcome in await asyncio.gather(*work, return_exceptions=True):
             if outcome is not None:
@@ -497,6 +527,12 @@ class Hub:
                 await subscriber.leave(str(command.get("room", "")))
             case "recheck":
                 await subscriber.recheck()
+            case "send":
+                await subscriber.send(str(command.get("event", "")), command.get("data"))
+            case "close":
+                await subscriber.close(int(command.get("code", 0)), str(command.get("reason", "")))
+            case "hear":
+                subscriber.hear(str(command.get("text", "")))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

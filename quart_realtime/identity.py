@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from attrs import field, frozen
-from quart.wrappers import Websocket
+from quart.wrappers import Request, Websocket
 from werkzeug.datastructures import Headers
 
 from .handshake import Brought, Handshake
@@ -48,8 +48,11 @@ class Authenticator(Protocol):
     def check_setup(self, settings: Settings) -> None:
         """Raise SetupError where the app lacks what this needs."""
 
-    def read(self, websocket: Websocket) -> Brought:
-        """Return what a handshake brings to log in by."""
+    def token_header(self) -> str:
+        """Return the name of the header that a request may show a token in."""
+
+    def read(self, opened: Websocket | Request) -> Brought:
+        """Return what a handshake brings to log in by, or a request in place of one."""
 
     async def check(self, handshake: Handshake, token: str | None) -> Identity | None:
         """Return who shows *token*, or None where nobody has said who it is yet.

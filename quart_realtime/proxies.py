@@ -30,7 +30,7 @@ def see_through(scope: dict[str, Any], trusted: Iterable[Network]) -> None:
     what the nearest proxy says.
 
     Args:
-        scope: A websocket's ASGI scope; changed in place.
+        scope: The ASGI scope of a websocket or a request; changed in place.
         trusted: Where the proxies are.
     """
     networks = tuple(trusted)
@@ -48,7 +48,8 @@ def see_through(scope: dict[str, Any], trusted: Iterable[Network]) -> None:
     scope["client"] = (address, port)
     scheme = _values(scope, b"x-forwarded-proto")[-1:]
     if scheme and scheme[0] in {"http", "https", "ws", "wss"}:
-        scope["scheme"] = "wss" if scheme[0] in {"https", "wss"} else "ws"
+        plain = "http" if scope.get("type") == "http" else "ws"
+        scope["scheme"] = f"{plain}s" if scheme[0] in {"https", "wss"} else plain
     host = _values(scope, b"x-forwarded-host")[-1:]
     if host:
         scope["headers"] = [

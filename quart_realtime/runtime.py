@@ -13,6 +13,7 @@ from attrs import frozen
 from quart import Quart, current_app, has_app_context
 
 from .admission import Admission, Turnstile
+from .bookmark import Places
 from .broker import Broker, BrokerHealth, MemoryBroker, Once, Presence
 from .broker_url import Kind, parse_broker_url
 from .connection import Connection
@@ -35,8 +36,9 @@ from .servers import Transports
 from .settings import Settings
 from .startup import check
 from .stopping import give_time, say_goodbye, stop_signal
+from .streaming import StreamTransport
 from .telemetry import Telemetry
-from .transport import Receive, Send
+from .transport import Receive, Send, Transport
 from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
@@ -232,8 +234,22 @@ class Runtime:
     async def connect(self, handshake: Handshake, receive: Receive, send: Send) -> Connection:
         """Return the connection that *handshake* opens, for the caller to run."""
         await self._ensure_started()
+        return self._begin(handshake, self._transports.make(receive, send), send)
+
+    async def connect_stream(
+        self, handshake: Handshake, places: Places, send: Send
+    ) -> tuple[Connection, StreamTransport]:
+        """Return the connection that a request for a stream opens, to be run, and its stream.
+
+        Whoever asks for it stood at *places* before.
+        """
+        await self._ensure_started()
+        stream = self._transports.stream(send, places)
+        return self._begin(handshake, stream, send), stream
+
+    def _begin(self, handshake: Handshake, transport: Transport, send: Send) -> Connection:
         self._watch_server(send)
-        connection = Connection(self, self._transports.make(receive, send), handshake)
+        connection = Connection(self, transport, handshake)
         self._connections.add(connection)
         self.telemetry.begun()
         return connection

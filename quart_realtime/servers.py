@@ -6,9 +6,9 @@ import asyncio
 import logging
 import socket as sockets
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -28,11 +28,14 @@ from wsproto.utilities import LocalProtocolError
 
 from .asgi import ASGITransport, Writers
 from .assembly import Assembly
+from .bookmark import Places
 from .deflate import BoundedDeflate
 from .frames import Frame
 from .settings import Settings
+from .streaming import Streams, StreamTransport
 from .transport import (
     CLOSE_GRACE,
+    GRACE,
     PATIENCE,
     Incoming,
     Receive,
@@ -61,6 +64,7 @@ class Transports:
         self._settings = settings
         self._flusher = Flusher()
         self._writers = Writers()
+        self._streams = Streams()
         self._told: set[str] = set()
 
     def make(self, receive: Receive, send: Send) -> Transport:
@@ -74,10 +78,25 @@ class Transports:
                 return HypercornTransport(inside, receive, send, self._flusher, self._settings)
         return ASGITransport(receive, send, self._writers, self._settings)
 
+    def stream(self, send: Send, places: Places) -> StreamTransport:
+        """Return what writes the event stream of the request that *send* belongs to.
+
+        Its reader stood at *places* before.
+        """
+        hang_up = None
+        if self._settings.fast_lane:
+            with suppress(_Unfamiliar):
+                silence = self._settings.ping_interval + GRACE
+                hang_up = _line_under(send, silence)
+        stream = StreamTransport(self._settings.send_buffer, places, hang_up)
+        self._streams.add(stream)
+        return stream
+
     async def catch_up(self) -> None:
         """Wait until all that sockets are owed has been written, as far as they take it."""
         await self._flusher.catch_up()
         await self._writers.catch_up()
+        await self._streams.catch_up()
 
     def _tell(self, reason: str) -> None:
         if reason not in self._told:
@@ -109,15 +128,28 @@ _PARTS = (
 )
 
 
+_HTTP_PARTS = (("hypercorn.protocol.http_stream", "HTTPStream"), *_PARTS[1:])
+
+
 def _inside_hypercorn(send: Send) -> _Inside:
     """Go from Hypercorn's *send* down to the transport.
 
     Raises:
         _Unfamiliar: something on the way isn't as it is known.
     """
+    stream, http, server = _parts_under(send, _PARTS)
+    if getattr(getattr(server, "config", None), "read_timeout", None) is not None:
+        raise _Unfamiliar("Hypercorn's read_timeout is set, and ends sockets that it doesn't read")
+    if not hasattr(stream, "handshake"):
+        raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
+    return _Inside(stream, http, server.writer.transport)
+
+
+def _parts_under(send: Send, known_parts: tuple[tuple[str, str], ...]) -> list[Any]:
+    """Return the parts that *send* goes through, the one that has the transport last."""
     part: Any = send
     parts = []
-    for known in _PARTS:
+    for known in known_parts:
         part = getattr(part, "__self__", None)
         kind = type(part).__module__, type(part).__qualname__
         if kind != known:
@@ -126,13 +158,37 @@ def _inside_hypercorn(send: Send) -> _Inside:
         part = getattr(part, "send", None)
     if not _hypercorn_version().startswith(KNOWN_HYPERCORNS):
         raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} is not known")
-    stream, http, server = parts
-    if getattr(getattr(server, "config", None), "read_timeout", None) is not None:
-        raise _Unfamiliar("Hypercorn's read_timeout is set, and ends sockets that it doesn't read")
-    transport: Any = getattr(getattr(server, "writer", None), "transport", None)
-    if not hasattr(transport, "set_protocol") or not hasattr(stream, "handshake"):
+    transport = getattr(getattr(parts[-1], "writer", None), "transport", None)
+    if not hasattr(transport, "set_protocol"):
         raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
-    return _Inside(stream, http, transport)
+    return parts
+
+
+def _line_under(send: Send, silence: float) -> Callable[[], None]:
+    """Return what frees the TCP connection of an HTTP/1.1 request at once.
+
+    A stream's client says nothing by which it could be missed, so the kernel is told to give it up
+    when it hasn't confirmed what was sent for *silence* seconds (RFC 5482), where that can be told.
+
+    Raises:
+        _Unfamiliar: it isn't known how.
+    """
+    transport: asyncio.Transport = _parts_under(send, _HTTP_PARTS)[-1].writer.transport
+    socket = transport.get_extra_info("socket")
+    option = getattr(sockets, "TCP_USER_TIMEOUT", None)
+    if socket is not None and option is not None:
+        with suppress(OSError):  # It may be no TCP at all.
+            socket.setsockopt(sockets.IPPROTO_TCP, option, round(silence * 1000))
+    return partial(_reset, transport)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    socket = transport.get_extra_info("socket")
+    if socket is not None:
+        with suppress(OSError):  # It may have gone already.
+            # Else the kernel would keep what a peer doesn't read, and try for minutes.
+            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
+    transport.abort()
 
 
 @cache
@@ -462,12 +518,7 @@ class HypercornTransport(BatchingProtocol):
         self._closing = True
         self._assembly = None
         self.drop()
-        socket = self._transport.get_extra_info("socket")
-        if socket is not None:
-            with suppress(OSError):  # It may have gone already.
-                # Else the kernel would keep what a peer doesn't read, and try for minutes.
-                socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
-        self._transport.abort()
+        _reset(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Let Hypercorn know, which ends the websocket."""

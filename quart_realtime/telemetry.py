@@ -52,10 +52,10 @@ class Telemetry:
     # Handshakes and connections
 
     def handshake_refused(self, why: str, address: str | None, text: str, *values: Any) -> None:
-        """Tell that there was to be no websocket at all."""
+        """Tell that there was to be no websocket, or no stream, at all."""
         self.metrics.handshake(why)
         fields = {"refused": "handshake", "why": why, "address": address}
-        logger.warning(f"refused a websocket from %s: {text}", address, *values, extra=fields)
+        logger.warning(f"refused a handshake from %s: {text}", address, *values, extra=fields)
 
     def begun(self) -> None:
         """Tell that a connection has begun."""

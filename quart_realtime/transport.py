@@ -13,6 +13,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 PATIENCE = 5.0
 """For how many seconds a close waits for what is still to be written."""
+GRACE = 10.0
+"""How many seconds past the ping interval a client that answers pings may be silent."""
 CLOSE_GRACE = 2.0
 """For how many seconds a client may take to answer a close."""
 

@@ -200,6 +200,19 @@ async def presence(room: str) -> Any:
     return {user.user_id: user.connections for user in await realtime.presence(room)}
 
 
+@app.post("/messages/others")
+@jwt_required
+@realtime.handler("messages", "tell_others")
+@realtime.emits("new_message", data="message", room="everyone", others_only=True)
+async def tell_others() -> Any:
+    return {"message": (await request.get_json())["message"]}
+
+
+@realtime.handler("hall", "enter")
+async def enter(name: str) -> None:
+    await current_connection.join(f"hall:{name}")
+
+
 @realtime.handler("node", "pid")
 async def pid() -> int:
     return os.getpid()

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.request import Request, urlopen
 
 from websockets.asyncio.client import ClientConnection
@@ -65,14 +65,20 @@ async def close_code(socket: ClientConnection) -> int:
         return closed.rcvd.code if closed.rcvd else 1006
 
 
-def kernel_has(server: Server, raw: RawSocket) -> bool:
+class Ended(Protocol):
+    """One end of a connection."""
+
+    local_port: int
+
+
+def kernel_has(server: Server, raw: Ended) -> bool:
     """Tell whether the server's end of a connection still is in the kernel, in any state."""
     ends = f":{server.port:04X}", f":{raw.local_port:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(line[1].endswith(ends[0]) and line[2].endswith(ends[1]) for line in lines)
 
 
-async def freed(server: Server, raw: RawSocket, within: float) -> None:
+async def freed(server: Server, raw: Ended, within: float) -> None:
     """Wait until the kernel has nothing left of the server's end of a connection."""
     async with asyncio.timeout(within):
         while kernel_has(server, raw):  # noqa: ASYNC110

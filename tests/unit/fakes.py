@@ -80,6 +80,7 @@ class Member:
         self.sent_away: list[str] = []
         self.told_to_join: list[str] = []
         self.told_to_leave: list[str] = []
+        self.messages: list[str] = []
 
     def deliver(self, frame: Frame) -> None:
         self.frames.append(frame)
@@ -97,6 +98,13 @@ class Member:
         self.told_to_leave.append(room)
 
     async def recheck(self) -> None: ...
+
+    async def send(self, event: str, data: Any) -> None: ...
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+    def hear(self, text: str) -> None:
+        self.messages.append(text)
 
     @property
     def told(self) -> list[dict[str, Any]]:

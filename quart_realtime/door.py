@@ -1,0 +1,40 @@
+"""At the door: who comes too often, and whose pages aren't ours."""
+
+from __future__ import annotations
+
+import math
+
+from quart import abort
+from quart.wrappers import Request, Websocket
+from werkzeug.exceptions import TooManyRequests
+
+from .errors import RateLimited
+from .handshake import origin_is_allowed
+from .runtime import Runtime
+
+
+def count_handshake(runtime: Runtime, opened: Websocket | Request) -> None:
+    """Count a handshake of its address; one too many is answered with 429."""
+    try:
+        runtime.handshake_limiter.check(opened.remote_addr or "")
+    except RateLimited as error:
+        runtime.telemetry.metrics.rate_limited("handshake")
+        runtime.telemetry.handshake_refused(
+            "too_many_handshakes",
+            opened.remote_addr,
+            "too many handshakes (QUART_REALTIME_HANDSHAKE_RATE_LIMIT); if that is a proxy of "
+            "yours, name it in QUART_REALTIME_TRUSTED_PROXIES",
+        )
+        raise TooManyRequests(retry_after=math.ceil(error.retry_after)) from None
+
+
+def refuse_foreign(runtime: Runtime, opened: Websocket | Request) -> None:
+    """Answer what a foreign page asks with 403."""
+    if not origin_is_allowed(opened, runtime.settings.allowed_origins):
+        runtime.telemetry.handshake_refused(
+            "foreign_origin",
+            opened.remote_addr,
+            "a page of origin %r: list it in QUART_REALTIME_ALLOWED_ORIGINS if it is yours",
+            opened.headers.get("Origin"),
+        )
+        abort(403)

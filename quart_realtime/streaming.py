@@ -1,0 +1,236 @@
+"""An event stream as a connection sees it: a socket that is written to, and read from by no one.
+
+WHATWG HTML, "Server-sent events": each frame is the ``data:`` of one event. The response's body
+takes what is owed at its own pace, which is the server's, and so the client's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from weakref import WeakSet
+
+import msgspec
+from attrs import frozen
+
+from .bookmark import Bookmark, Places
+from .frames import Frame
+from .protocol import CloseCode
+from .transport import PATIENCE, Take
+from .writing import CHUNK
+
+SECONDS_A_TURN = 0.01
+"""For how long whoever brings events waits for the streams that take them."""
+
+
+@frozen
+class Opening:
+    """How a stream begins: *code* is what it is refused with, None where it is open.
+
+    *retry_after* is within how many seconds to come back, where the refusal says so.
+    """
+
+    code: int | None = None
+    retry_after: float | None = None
+
+
+class _Head(msgspec.Struct):
+    type: str
+    payload: dict[str, msgspec.Raw] = {}
+
+
+_heads = msgspec.json.Decoder(_Head)
+_wait = msgspec.json.Decoder(int | None)
+
+
+class StreamTransport:
+    """One response's event stream.
+
+    Args:
+        limit: How many bytes may wait to be taken.
+        places: Where its reader stood before.
+        hang_up: Frees the TCP connection at once, None where that isn't known how.
+
+    Attributes:
+        pending: How many bytes wait to be written.
+        late: Whether it was waited for in vain since something was written.
+
+    """
+
+    def __init__(
+        self, limit: int, places: Places, hang_up: Callable[[], None] | None = None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.pending = 0
+        self.late = False
+        self._limit = limit
+        self._hang_up = hang_up
+        self._bookmark = Bookmark(places)
+        self._owed: deque[bytes] = deque()
+        self._in_flight = b""
+        self._looked_at = b""
+        self._news = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
+        self._opening: asyncio.Future[Opening] = loop.create_future()
+        self._retry_after: float | None = None
+        self._gone: asyncio.Future[int] = loop.create_future()
+        self._code: int | None = None
+        self._finishing = False
+        self._writer: asyncio.Task[object] | None = None
+
+    # What a connection does
+
+    def is_stalled(self) -> bool:
+        """Tell whether something waits, and nothing has been written since this was last asked."""
+        before, self._looked_at = self._looked_at, self._in_flight
+        return bool(before) and before is self._in_flight
+
+    async def accept(self, subprotocol: str | None) -> bool:
+        """Agree: the response begins when it is known how."""
+        return not self._gone.done()
+
+    async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
+        """Wait until the stream has ended; return its close code. Nothing comes in here."""
+        if first is not None:
+            await first
+        return await self._gone
+
+    def send(self, frame: Frame, *, last: bool = False) -> bool:
+        """Write *frame* after all that was sent before, without waiting for it."""
+        if self._gone.done() or self._finishing or self._bookmark.pass_over(frame):
+            return True
+        size = len(frame)
+        if self.pending and self.pending + size > self._limit and not last:
+            return False
+        told = self._look_at(frame) if last or not self._opening.done() else b""
+        data = told + as_event(frame, self._bookmark.note(frame))
+        self._owed.append(data)
+        self.pending += len(data)
+        self._written.clear()
+        self._news.set()
+        return True
+
+    def _look_at(self, frame: Frame) -> bytes:
+        """See whether the stream is open now, or when to come back; return what to say of that."""
+        head = _heads.decode(frame.data)
+        if head.type == "connected":
+            self._opening.set_result(Opening())
+        elif head.type == "closing":
+            wait = _wait.decode(head.payload["retry_after_ms"])
+            if wait is not None:
+                self._retry_after = wait / 1000
+                # A browser comes back by itself after so long, and not all are to come at once.
+                return b"retry: %d\n" % random.randint(0, wait)  # noqa: S311  # nosec B311
+        return b""
+
+    async def close(self, code: int, reason: str, patience: float = PATIENCE) -> None:
+        """End the response when what waits has been written, or by force *patience* later."""
+        self._code = code
+        self._finishing = True
+        self._news.set()
+        if not self._opening.done():
+            self._opening.set_result(Opening(code, self._retry_after))
+        try:
+            async with asyncio.timeout(patience):
+                await self._written.wait()
+        except TimeoutError:
+            self.abort()
+        self._end(code)
+
+    def abort(self) -> None:
+        """Drop what waits, and free the connection as far as that can be done."""
+        if not self._gone.done() or self.pending:
+            writer, self._writer = self._writer, None
+            if writer is not None and not self._written.is_set():
+                if self._hang_up is not None:
+                    self._hang_up()
+                writer.cancel()
+        self._drop()
+        self._end(CloseCode.ABNORMAL)
+
+    # What the response does
+
+    async def opened(self) -> Opening:
+        """Return how the stream begins, when that is known."""
+        return await asyncio.shield(self._opening)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield what is owed, until the stream ends."""
+        self._writer = asyncio.current_task()
+        while not self._gone.done() or self._owed:
+            if self._owed:
+                yield self._take_chunk()
+            elif self._finishing:
+                break
+            else:
+                self._drop()
+                self._news.clear()
+                await self._news.wait()
+        self._drop()
+
+    def _take_chunk(self) -> bytes:
+        """Return as much as is written at once; what was taken before has been."""
+        self.pending -= len(self._in_flight)
+        self.late = False
+        taken: list[bytes] = []
+        size = 0
+        while self._owed and (not taken or size + len(self._owed[0]) <= CHUNK):
+            taken.append(self._owed.popleft())
+            size += len(taken[-1])
+        self._in_flight = b"".join(taken)
+        return self._in_flight
+
+    def gone(self) -> None:
+        """Learn that the response has ended, however that came."""
+        self._writer = None
+        self._drop()
+        self._end(self._code or CloseCode.ABNORMAL)
+
+    def _drop(self) -> None:
+        self._owed.clear()
+        self._in_flight = self._looked_at = b""
+        self.pending = 0
+        self.late = False
+        self._written.set()
+
+    def _end(self, code: int) -> None:
+        if not self._gone.done():
+            self._gone.set_result(int(code))
+        if not self._opening.done():
+            self._opening.set_result(Opening(int(code), self._retry_after))
+        self._news.set()
+
+
+class Streams:
+    """All event streams of a process."""
+
+    def __init__(self) -> None:
+        self._all: WeakSet[StreamTransport] = WeakSet()
+
+    def add(self, stream: StreamTransport) -> None:
+        """Take *stream* in, for as long as it lives."""
+        self._all.add(stream)
+
+    async def catch_up(self) -> None:
+        """Wait a moment for the streams whose readers take what they are owed."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SECONDS_A_TURN
+        busy = [stream for stream in self._all if stream.pending and not stream.late]
+        while busy and loop.time() < end:
+            await asyncio.sleep(0)
+            busy = [stream for stream in busy if stream.pending]
+        for stream in busy:
+            stream.late = True
+
+
+def as_event(frame: Frame, place: str | None = None) -> bytes:
+    """Write *frame* as an event of a stream, with *place* for its id."""
+    data = frame.data
+    if b"\n" in data or b"\r" in data:
+        # They can only be white space: within a string JSON has none.
+        data = data.replace(b"\r", b" ").replace(b"\n", b" ")
+    head = b"" if place is None else b"id: " + place.encode() + b"\n"
+    return head + b"data: " + data + b"\n\n"

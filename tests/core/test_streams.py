@@ -1,0 +1,126 @@
+"""Who may open a stream or post a message, by what the app configures; how long a stream lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.testing.connections import TestHTTPConnection as HTTPConnection
+from quart_jwt_extended import create_access_token, get_jwt_identity
+
+from quart_realtime import Realtime, SetupError
+
+from ..conftest import make_app
+
+OWN = "http://localhost"
+FOREIGN = "https://evil.example"
+WHOAMI = {"type": "request", "id": "1", "resource": "users", "payload": {"action": "whoami"}}
+
+
+def with_cookies(**settings: Any) -> Quart:
+    app = make_app(**settings)
+    app.config["JWT_TOKEN_LOCATION"] = ["cookies", "query_string"]
+    realtime = Realtime(app)
+
+    @realtime.handler("users", "whoami")
+    async def whoami() -> str:
+        return str(get_jwt_identity())
+
+    return app
+
+
+async def token(app: Quart) -> str:
+    async with app.app_context():
+        return str(create_access_token("ana"))
+
+
+@asynccontextmanager
+async def stream(
+    app: Quart, path: str = "/ws/events", **headers: str
+) -> AsyncIterator[HTTPConnection]:
+    """Open a stream, and leave it again; underscores in *headers* stand for dashes."""
+    lines = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with app.test_client().request(path, headers=lines) as connection:
+        await connection.send_complete()
+        yield connection
+        await connection.disconnect()
+
+
+async def frame(connection: HTTPConnection) -> dict[str, Any]:
+    async with asyncio.timeout(5):
+        event = (await connection.receive()).decode()
+    data = next(line for line in event.split("\n") if line.startswith("data: "))
+    return dict(json.loads(data.removeprefix("data: ")))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": OWN}, 200),
+        ({"Sec_Fetch_Site": "same-origin"}, 200),
+        ({"Origin": FOREIGN}, 403),
+        ({"Origin": "null"}, 403),
+        # A foreign page's image or script: it sends cookies, and no origin.
+        ({"Sec_Fetch_Site": "cross-site"}, 401),
+        ({}, 401),
+    ],
+)
+async def test_a_cookie_counts_only_for_a_page_that_may_ask(
+    headers: dict[str, str], status: int
+) -> None:
+    app = with_cookies()
+    cookie = f"access_token_cookie={await token(app)}"
+    lines = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with app.test_app():
+        async with stream(app, Cookie=cookie, **headers) as opened:
+            async with asyncio.timeout(5):
+                await opened.receive()
+            assert opened.status_code == status
+        answer = await app.test_client().post(
+            "/ws/requests", json=WHOAMI, headers={"Cookie": cookie, **lines}
+        )
+        assert answer.status_code == status
+        if status == 200:
+            assert (await answer.get_json())["payload"] == "ana"
+
+
+async def test_a_token_may_come_in_the_query_where_the_app_allows_that() -> None:
+    app = with_cookies()
+    async with app.test_app(), stream(app, f"/ws/events?jwt={await token(app)}") as opened:
+        assert (await frame(opened))["type"] == "connected"
+
+
+async def test_a_stream_outlives_the_time_that_a_response_may_take() -> None:
+    app = with_cookies(PING_INTERVAL=0.1)
+    app.config["RESPONSE_TIMEOUT"] = 0.05
+    async with app.test_app(), stream(app, f"/ws/events?jwt={await token(app)}") as opened:
+        kinds = [(await frame(opened))["type"] for _ in range(4)]
+        assert kinds == ["connected", "ping", "ping", "ping"]
+
+
+async def test_a_reader_that_answers_no_ping_is_left_alone() -> None:
+    app = with_cookies(PING_INTERVAL=0.1, IDLE_TIMEOUT=0.15)
+    async with app.test_app(), stream(app, f"/ws/events?jwt={await token(app)}") as opened:
+        kinds = [(await frame(opened))["type"] for _ in range(5)]
+        assert kinds == ["connected", *["ping"] * 4]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
+async def test_a_stream_is_got_and_nothing_else(method: str) -> None:
+    app = with_cookies()
+    path = f"/ws/events?jwt={await token(app)}"
+    async with app.test_app():
+        answer = await app.test_client().open(path, method=method)
+        assert answer.status_code == 405
+
+
+async def test_a_class_of_the_app_s_own_set_too_late_shows_at_start_up() -> None:
+    app = with_cookies()
+    app.asgi_http_class = Quart.asgi_http_class
+    with pytest.raises(SetupError, match="asgi_http_class was set after"):
+        await app.startup()
