@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from quart import Blueprint, Quart
-from quart.asgi import ASGIWebsocketConnection
+from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
 from quart_jwt_extended import jwt_required
 
 import quart_realtime
@@ -219,6 +219,11 @@ def another_connection_class(app: Quart, realtime: Realtime) -> None:
 
 
 @mistake
+def another_class_for_requests(app: Quart, realtime: Realtime) -> None:
+    app.asgi_http_class = ASGIHTTPConnection  # type: ignore[assignment]
+
+
+@mistake
 def no_such_endpoint(app: Quart, realtime: Realtime) -> None:
     realtime.handler("things", "do", endpoint="nowhere")(view)
 
@@ -362,7 +367,7 @@ def a_listener_of_nothing(app: Quart, realtime: Realtime) -> None:
 
 
 HERE = re.compile(re.escape(__file__) + r":\d+")
-KEY = re.compile(r"(QUART_REALTIME|JWT)_[A-Z_]+|app\.asgi_websocket_class")
+KEY = re.compile(r"(QUART_REALTIME|JWT)_[A-Z_]+|app\.asgi_(websocket|http)_class")
 WHAT_TO_DO = re.compile(
     r"write|name one|give|set|put|call|must|did you mean|Leave out|leave|take|declare|define|Write"
     r"|Name|but for|there are|known are|1 to"
