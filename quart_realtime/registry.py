@@ -223,8 +223,12 @@ class Registry:
         known = self.handlers.get(key)
         if known is not None and known != handler:
             raise SetupError(
-                f"{handler.name} is registered twice: by {describe(known.function)} and by "
-                f"{describe(handler.function)}. Give one of them another action."
+                f"{handler.name} is registered twice: "
+                + _twice(
+                    f"by {describe(known.function)}",
+                    f"by {describe(handler.function)}",
+                    "Give one of them another action.",
+                )
             )
         self.handlers[key] = handler
 
@@ -232,8 +236,8 @@ class Registry:
         """Declare *event*; a second declaration of the name is a :class:`SetupError`."""
         if event.name in self.events:
             raise SetupError(
-                f"The event {event.name!r} is declared twice: at {self.events[event.name].place} "
-                f"and at {event.place}. Leave out one of them."
+                f"The event {event.name!r} is declared twice: "
+                + _twice(f"at {self.events[event.name].place}", f"at {event.place}")
             )
         self.events[event.name] = event
 
@@ -242,9 +246,8 @@ class Registry:
         for other in self.rooms:
             if rule.pattern == other.pattern:
                 raise SetupError(
-                    f"The room pattern {rule.pattern!r} is declared twice: by "
-                    f"{describe(other.may_join)} and by {describe(rule.may_join)}. Leave out one "
-                    "of them."
+                    f"The room pattern {rule.pattern!r} is declared twice: "
+                    + _twice(f"by {describe(other.may_join)}", f"by {describe(rule.may_join)}")
                 )
         self.rooms.append(rule)
         self.rooms.sort(key=lambda rule: len(_VARIABLE.sub("", rule.pattern)), reverse=True)
@@ -325,6 +328,17 @@ class Registry:
                     f'realtime.event("{name}").'
                 )
         return complaints
+
+
+def _twice(first: str, second: str, instead: str = "Leave out one of them.") -> str:
+    """Say where something is declared twice, and what to do about it."""
+    if first == second:
+        # Such as within a function that makes an app, and has made another.
+        return (
+            f"{first}, which has run twice. Make the Realtime there too, or declare it once, "
+            "outside of the function: on a blueprint where it is a route."
+        )
+    return f"{first} and {second}. {instead}"
 
 
 class HistoryPolicies:

@@ -389,6 +389,25 @@ async def test_a_mistake_is_told_with_its_line_or_its_key_and_what_to_do(wrong: 
         assert WHAT_TO_DO.search(line), line
 
 
+@pytest.mark.parametrize("kind", ["handler", "event", "room"])
+def test_what_a_factory_declares_again_is_told_with_how_factories_do_it(kind: str) -> None:
+    realtime = Realtime()
+
+    def create_app() -> None:
+        async def do() -> None: ...
+
+        if kind == "handler":
+            realtime.handler("things", "do")(do)
+        elif kind == "event":
+            realtime.event("done")
+        else:
+            realtime.room("board")(do)
+
+    create_app()
+    with pytest.raises(SetupError, match=r"run twice\. Make the Realtime there too, or declare"):
+        create_app()
+
+
 @pytest.mark.parametrize("wrong", [a_handler_twice, an_event_twice, a_room_twice])
 async def test_what_is_declared_twice_is_told_with_both_places(wrong: Mistake) -> None:
     assert len(set(HERE.findall(await told_of(wrong)))) == 2
