@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from .errors import RateLimited, SetupError
 from .handshake import Handshake, origin_is_allowed
+from .inspector_pages import add_inspector, live_path
 from .proxies import see_through
 from .runtime import Runtime
 from .settings import BLUEPRINT
@@ -22,7 +24,7 @@ from .settings import BLUEPRINT
 logger = logging.getLogger("quart_realtime")
 
 EXTENSION = "QUART_REALTIME"
-_HANDSHAKE = "quart_realtime.handshake"
+_OPENING = "quart_realtime.opening"
 _CLIENT = Path(__file__).with_name("static")
 _CLIENT_FILES = frozenset(file.name for file in _CLIENT.glob("*.js"))
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
@@ -53,15 +55,8 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
         """Refuse who comes too often and foreign pages, and leave the rest to the connection."""
         opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
         try:
-            runtime.handshake_limiter.check(opened.remote_addr or "")
+            runtime.count_handshake(opened.remote_addr or "")
         except RateLimited as error:
-            telemetry.metrics.rate_limited("handshake")
-            telemetry.handshake_refused(
-                "too_many_handshakes",
-                opened.remote_addr,
-                "too many handshakes (QUART_REALTIME_HANDSHAKE_RATE_LIMIT); if that is a proxy of "
-                "yours, name it in QUART_REALTIME_TRUSTED_PROXIES",
-            )
             raise TooManyRequests(retry_after=math.ceil(error.retry_after)) from None
         if not origin_is_allowed(opened, runtime.settings.allowed_origins):
             telemetry.handshake_refused(
@@ -73,7 +68,8 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
             abort(403)
         token = runtime.authenticator.token_of_handshake(opened)
         header = runtime.app.config["JWT_HEADER_NAME"]
-        opened.scope[_HANDSHAKE] = Handshake(opened, token, header)  # type: ignore[literal-required]
+        handshake = Handshake(opened, token, header)
+        opened.scope[_OPENING] = partial(runtime.connect, handshake)  # type: ignore[literal-required]
 
     @hide
     async def client(name: str) -> Response:
@@ -91,6 +87,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     blueprint.add_websocket(runtime.settings.url, view_func=connect)
     path = f"{runtime.settings.url}/client/<path:name>"
     blueprint.add_url_rule(path, view_func=client, methods=["GET"])
+    add_inspector(blueprint, runtime, _OPENING)
     return blueprint
 
 
@@ -138,7 +135,7 @@ def handing_over(base: type[Any]) -> type[Any]:
             answer = _Answer(send)
             websocket = self._create_websocket_from_scope(answer.send)
             runtime = runtime_of(self.app)
-            if websocket.path != runtime.settings.url:
+            if websocket.path not in (runtime.settings.url, live_path(runtime.settings)):
                 return super().__call__(receive, send)
             if runtime.proxies:
                 see_through(self.scope, runtime.proxies)
@@ -160,13 +157,14 @@ def handing_over(base: type[Any]) -> type[Any]:
                     raise
                 logger.warning("the app took too long to decide about a websocket's handshake")
                 return
-            handshake = self.scope.pop(_HANDSHAKE, None)
-            if handshake is None or answer.given:
+            opening = self.scope.pop(_OPENING, None)
+            if opening is None or answer.given:
                 return
             # All that the handshake needed would be kept for as long as the connection lives.
             del websocket, answer, deciding
             self.__dict__.clear()
-            connection = await runtime.connect(handshake, receive, send)
+            connection = await opening(receive, send)
+            del opening
             await connection.run()
 
     return HandingOver

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context
 from typing import Any, cast
+from weakref import WeakSet
 
 from attrs import frozen
 from quart import Quart, current_app, has_app_context
@@ -19,23 +20,27 @@ from .broker_url import Kind, parse_broker_url
 from .connection import Connection
 from .deadline import contained
 from .dispatch import Dispatcher
-from .errors import RoomForbidden, SetupError, TokenRefused
+from .errors import RateLimited, RoomForbidden, SetupError, TokenRefused
 from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
+from .inspector import Inspector
+from .inspector_link import Looker
 from .lag import LagMeter
 from .limits import HandshakeLimiter, MessageLimiter, Running, UserLimiter
 from .metrics import make_metrics
 from .models import dump_as
-from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
+from .protocol import CloseCode, Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
+from .routes import Resolved
 from .servers import Transports
+from .services import Tap
 from .settings import Settings
 from .startup import check
 from .stopping import give_time, say_goodbye, stop_signal
 from .telemetry import Telemetry
-from .transport import Receive, Send
+from .transport import Receive, Send, Transport
 from .wheel import TimerWheel
 
 logger = logging.getLogger("quart_realtime")
@@ -92,6 +97,9 @@ class Runtime:
             settings.send_buffer // 4,
             self.telemetry.metrics,
         )
+        self.tap: Tap | None = None
+        self.inspector = Inspector(self.hub, lambda: self._connections, self._set_tap)
+        self.lookers: WeakSet[Looker] = WeakSet()
         self.user_limiter = UserLimiter(self.hub.broker, settings.user_rate_limit)
         self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
@@ -155,7 +163,9 @@ class Runtime:
 
     async def _sample(self) -> None:
         while True:
-            self.telemetry.sample(self.hub.broker.health, self.lag.take_most())
+            lag = self.lag.take_most()
+            self.telemetry.sample(self.hub.broker.health, lag)
+            self.inspector.sample(lag)
             await asyncio.sleep(SAMPLE_EVERY)
 
     async def _ensure_started(self) -> None:
@@ -198,6 +208,8 @@ class Runtime:
         It returns when all have gone, or ``QUART_REALTIME_DRAIN_TIMEOUT`` is over.
         """
         self.draining = True
+        for looker in list(self.lookers):
+            self.spawn(looker.close(CloseCode.RESTART, "the server is stopping"))
         for connection in list(self._connections):
             connection.drain()
         if self._connections:
@@ -228,16 +240,38 @@ class Runtime:
 
     async def connect(self, handshake: Handshake, receive: Receive, send: Send) -> Connection:
         """Return the connection that *handshake* opens, for the caller to run."""
-        await self._ensure_started()
-        self._watch_server(send)
-        connection = Connection(self, self._transports.make(receive, send), handshake)
+        connection = Connection(self, await self.take_in(receive, send), handshake)
         self._connections.add(connection)
         self.telemetry.begun()
         return connection
 
+    async def take_in(self, receive: Receive, send: Send) -> Transport:
+        """Return the transport of a socket whose handshake was decided about."""
+        await self._ensure_started()
+        self._watch_server(send)
+        return self._transports.make(receive, send)
+
+    def count_handshake(self, address: str) -> None:
+        """Count a handshake from *address*, or tell of it and raise RateLimited."""
+        try:
+            self.handshake_limiter.check(address)
+        except RateLimited:
+            self.telemetry.metrics.rate_limited("handshake")
+            self.telemetry.handshake_refused(
+                "too_many_handshakes",
+                address,
+                "too many handshakes (QUART_REALTIME_HANDSHAKE_RATE_LIMIT); if that is a proxy of "
+                "yours, name it in QUART_REALTIME_TRUSTED_PROXIES",
+            )
+            raise
+
+    def _set_tap(self, tap: Inspector | None) -> None:
+        self.tap = self.hub.tap = tap
+
     def gone(self, connection: Connection) -> None:
         """Let go of a connection that has ended."""
         self._connections.discard(connection)
+        self.inspector.closed()
         if not self._connections:
             self._all_gone.set()
 
@@ -250,6 +284,11 @@ class Runtime:
             self.lag.now,
             self.hub.broker.health,
         )
+
+    def resolved(self) -> list[Resolved]:
+        """Return what answers requests, by name."""
+        handlers = () if self._dispatcher is None else self._dispatcher.resolved.values()
+        return sorted(handlers, key=lambda item: item.handler.name)
 
     def connections(self, room: str | None = None) -> list[Connection]:
         """Return this process's connections that are logged in, or those in *room*."""

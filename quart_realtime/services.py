@@ -8,14 +8,25 @@ from typing import Any, Protocol
 
 from .admission import Admission
 from .auth import Identity
-from .frames import Answer
+from .frames import Answer, Frame
 from .hub import Hub
 from .limits import MessageLimiter, Running
 from .protocol import Request
 from .settings import Settings
 from .subscriptions import RoomRules
 from .telemetry import Telemetry
+from .transport import Incoming
 from .wheel import TimerWheel
+
+
+class Tap(Protocol):
+    """Whoever looks at what single connections are sent, and what they send."""
+
+    def received(self, connection: Any, incoming: Incoming) -> None:
+        """Look at what the client of *connection* has sent, before it is read."""
+
+    def sent(self, connection: Any, frame: Frame) -> None:
+        """Look at *frame*, which is for *connection* alone."""
 
 
 class Services(RoomRules, Protocol):
@@ -29,6 +40,7 @@ class Services(RoomRules, Protocol):
     telemetry: Telemetry
     wheel: TimerWheel
     draining: bool
+    tap: Tap | None
 
     async def authenticate(self, token: str) -> Identity:
         """Return whose *token* it is, or raise TokenRefused."""

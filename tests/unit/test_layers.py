@@ -18,6 +18,7 @@ SERVER = [
     "settings",
     "protocol",
     "frames",
+    "glimpses",
     "models",
     "registry",
     "wrappers",
@@ -46,6 +47,8 @@ SERVER = [
     "redis_sync",
     "metrics",
     "hub",
+    "inspector",
+    "inspector_link",
     "greeting",
     "deadline",
     "handshake",
@@ -67,6 +70,7 @@ SERVER = [
     "workers",
     "startup",
     "runtime",
+    "inspector_pages",
     "endpoint",
     "extension",
     "testing",
@@ -94,7 +98,7 @@ KEPT_APART = {
     "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
 """Each of these packages is known to so many modules and no others."""
-PURE = {"errors", "protocol", "frames"}
+PURE = {"errors", "protocol", "frames", "glimpses"}
 """Modules that know neither Quart nor any I/O."""
 
 
