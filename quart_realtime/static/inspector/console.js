@@ -64,7 +64,7 @@ export class Console {
       return;
     }
     write($("console-failure"), "");
-    const client = createWebSocketClient(token);
+    const client = createWebSocketClient(token, { WebSocket: this.#listening() });
     this.#client = client;
     client.onStateChange = (state) => this.#state(state);
     client.onError = (error) => this.#add("error", "connection", error.message);
@@ -75,6 +75,21 @@ export class Console {
     client.onConnect = ({ user_id: user }) => this.#add("start", "connected", `as ${user}`);
     for (const type of this.#events) client.on(type, (data, event) => this.#told(data, event));
     client.connect().catch(() => {}); // onDisconnect has told why.
+  }
+
+  /**
+   * A websocket that is listened to before the client hears it: the client tells of events by type,
+   * and here all are to be seen, whatever their type is.
+   */
+  #listening() {
+    const hear = (/** @type {MessageEvent} */ { data }) => typesIn(data).forEach((type) => this.hear(type));
+    return class extends WebSocket {
+      /** @param {string | URL} url @param {string | string[]} [protocols] */
+      constructor(url, protocols) {
+        super(url, protocols);
+        this.addEventListener("message", hear);
+      }
+    };
   }
 
   #leave() {
@@ -144,11 +159,10 @@ export class Console {
       this.#rooms.set(name, room);
       room.ready.then(
         () => this.#add("start", name, "watched from now on"),
-        (/** @type {Error} */ error) => {
-          if (this.#rooms.get(name) !== room) return;
-          this.#rooms.delete(name);
+        () => {
+          // Why, onError has told.
+          if (this.#rooms.get(name) === room) this.#rooms.delete(name);
           this.#chips();
-          this.#add("error", name, error.message);
         });
     } catch (error) {
       this.#add("error", name, /** @type {Error} */ (error).message);
@@ -182,4 +196,12 @@ export class Console {
       el("pre", {}, shown)));
     while (this.#log.children.length > KEPT) this.#log.lastElementChild.remove();
   }
+}
+
+/** The types of the events that a frame tells of: its own, or those that were missed. @param {string} text */
+function typesIn(text) {
+  const { type, payload } = JSON.parse(text);
+  const missed = type === "response" && Array.isArray(payload?.rooms) ? payload.rooms : [];
+  const events = type === "event" ? [{ payload }] : missed.flatMap((/** @type {any} */ room) => room.events ?? []);
+  return events.map((/** @type {any} */ event) => String(event.payload?.type));
 }

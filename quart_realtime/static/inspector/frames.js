@@ -110,7 +110,8 @@ export class Frames {
     const asked = frame.direction === "out" && frame.id !== null ? this.#asked.get(key) : undefined;
     if (asked === undefined) return;
     this.#asked.delete(key);
-    const took = `${Math.max(0, Math.round((frame.at - asked.at) * 1000))} ms`;
+    const milliseconds = Math.max(0, (frame.at - asked.at) * 1000);
+    const took = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
     frame.name = [frame.name, asked.name, took].filter((part) => part !== "").join(" · ");
   }
 

@@ -33,10 +33,7 @@ function take(news) {
   if (news.about) about(news.about);
   if (news.samples) plots.add(news.samples);
   if (news.state) lists.show(news.state);
-  if (news.frames) {
-    for (const frame of news.frames) if (frame.type === "event" && frame.name) client.hear(frame.name);
-    frames.add(news.frames, news.dropped);
-  }
+  if (news.frames) frames.add(news.frames, news.dropped);
 }
 
 /** @param {any} told */
