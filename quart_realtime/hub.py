@@ -525,6 +525,12 @@ def _logins(user_id: str) -> str:
     return f"{PRIVATE}logins:{user_id}"
 
 
+def user_of_logins(room: str) -> str | None:
+    """Return whose connections are counted under the key *room*; None where it is no such key."""
+    start = _logins("")
+    return room.removeprefix(start) if room.startswith(start) else None
+
+
 def user_room(user_id: str) -> str:
     """Return the room that all connections of a user are in."""
     return f"user:{user_id}"

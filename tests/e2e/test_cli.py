@@ -1,0 +1,358 @@
+"""The commands in the terminal: on a real server, and on the broker that it shares."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quart_realtime.client import connect
+
+from ..valkey import Valkey
+from .conftest import make_token
+from .nodes import nodes
+from .server import ROOT, Server
+from .sockets import post
+
+BOUND = 30.0
+APP = "tests.e2e.app:app"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Valkey, Server]]:
+    with nodes(1) as (redis, servers):
+        yield redis, servers[0]
+
+
+@pytest.fixture
+def shared(served: tuple[Valkey, Server], monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Have commands read the server's own configuration where they import the app."""
+    redis, server = served
+    monkeypatch.setenv("TEST_SETTINGS", json.dumps({"BROKER_URL": redis.url}))
+    return server
+
+
+def environment(server: Server | None, token: str | None) -> dict[str, str]:
+    """Return what a command finds in its environment: where the server is, and who asks."""
+    given = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    if server is not None:
+        given["QUART_REALTIME_CLIENT_URL"] = server.ws_url
+    if token is not None:
+        given["QUART_REALTIME_TOKEN"] = token
+    return given
+
+
+def command(*words: str, app: str | None = None) -> list[str]:
+    named = [] if app is None else ["--app", app]
+    return [sys.executable, "-m", "quart", *named, "realtime", *words]
+
+
+def run(
+    *words: str,
+    server: Server | None = None,
+    token: str | None = None,
+    app: str | None = None,
+    stdin: str = "",
+    directory: Path = ROOT,
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words, app=app),
+        env=environment(server, token),
+        cwd=directory,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+    )
+
+
+def ana(*words: str, server: Server, **how: Any) -> subprocess.CompletedProcess[str]:
+    return run(*words, server=server, token=make_token("ana"), **how)
+
+
+# call
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "answer"),
+    [
+        (["echo.say", "text=hello, world=1"], "", "hello, world=1"),
+        (["echo.say", 'text:="quoted"'], "", "quoted"),
+        (["echo.say", "--json", '{"text": "whole"}'], "", "whole"),
+        (["echo.say", "--json", "-"], '{"text": "by the pipe"}', "by the pipe"),
+        (["slow.run", "name=ana", "seconds:=0"], "", 1),
+    ],
+)
+def test_a_request_is_sent_and_its_answer_printed(
+    server: Server, words: list[str], stdin: str, answer: Any, tmp_path: Path
+) -> None:
+    done = ana("call", *words, server=server, stdin=stdin, directory=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == answer
+
+
+def test_an_error_ends_with_1_and_says_its_code_and_details(server: Server) -> None:
+    done = ana("call", "conversations.get", "conversation_id=none", server=server)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: not_found: Conversación no encontrada" in done.stderr
+    assert '"conversation_id": "none"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["call", "echo"], "RESOURCE.ACTION"),
+        (["call", "echo.say", "text"], "NAME=TEXT or NAME:=JSON"),
+        (["call", "echo.say", "text:={"], "is no JSON"),
+        (["call", "echo.say", "--json", "[]"], "must be a JSON object"),
+        (["bench", "echo.say", "--seconds", "3600"], "not in the range"),
+    ],
+)
+def test_what_is_written_wrongly_ends_with_2_and_says_what_to_write(
+    server: Server, words: list[str], said: str
+) -> None:
+    done = ana(*words, server=server)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_no_error_says_the_token(server: Server) -> None:
+    token = make_token("ana", seconds=-300)
+    told = f"{server.ws_url}?jwt={token}"
+    for words in (
+        ["call", "echo.say", "--token", token],
+        ["call", "echo.say", "--url", told],
+        ["call", "echo.say", "--url", told.replace("ws://", "wrong://")],
+        ["call", "echo.say", "--url", f"ws://127.0.0.1:9/ws?jwt={token}"],
+        ["bench", "--url", f"ws://ana:{token}@192.0.2.1/ws?jwt={token}"],
+    ):
+        done = run(*words, server=server, token=token)
+        assert done.returncode != 0
+        assert not any(part in done.stdout + done.stderr for part in token.split("."))
+
+
+def test_whoever_names_no_server_and_no_app_is_told_what_to_write(tmp_path: Path) -> None:
+    done = run("call", "echo.say", token="x", directory=tmp_path)
+    assert done.returncode == 2
+    assert "write --url ws://" in done.stderr
+
+
+def test_a_token_is_asked_for(server: Server) -> None:
+    done = run("call", "echo.say", server=server)
+    assert done.returncode == 2
+    assert "QUART_REALTIME_TOKEN" in done.stderr
+
+
+def test_a_server_that_is_not_there_is_told_at_once() -> None:
+    done = run("call", "echo.say", "--url", "ws://127.0.0.1:9/ws", token="x")
+    assert done.returncode == 1
+    assert "no connection to ws://127.0.0.1:9/ws" in done.stderr
+
+
+# In a terminal
+
+
+def in_terminal(words: Sequence[str], server: Server, interrupt_after: str = "") -> tuple[int, str]:
+    """Run a command in a terminal of its own; return its exit code and all that is shown.
+
+    Ctrl-C is typed after *interrupt_after* has been shown.
+    """
+    ours, theirs = pty.openpty()
+    env = environment(server, make_token("ana"))
+    process = subprocess.Popen(
+        command(*words), env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            read = os.read(ours, 4096)
+        except OSError:  # Linux says so that nobody has the other end open.
+            break
+        if not read:
+            break
+        shown += read
+        if interrupt_after and interrupt_after in shown.decode(errors="replace"):
+            interrupt_after = ""
+            process.send_signal(signal.SIGINT)
+    os.close(ours)
+    return process.wait(BOUND), shown.decode()
+
+
+def test_colours_are_for_terminals(server: Server) -> None:
+    code, shown = in_terminal(["call", "echo.say", "text=\x1b[31mred \u202e"], server)
+    assert code == 0
+    assert "\x1b[32m" in shown
+    assert "\x1b[31m" not in shown  # The answer's own.
+    assert "\u202e" not in shown
+    assert "\x1b" not in ana("call", "echo.say", "text=plain", server=server).stdout
+
+
+def test_ctrl_c_ends_listening_and_is_no_error(server: Server) -> None:
+    code, shown = in_terminal(["listen"], server, "listening as ana")
+    assert code == 0
+    assert "Traceback" not in shown
+
+
+# listen
+
+
+async def listening(*words: str, server: Server) -> asyncio.subprocess.Process:
+    """Start to listen; return when the server has said that it may."""
+    process = await asyncio.create_subprocess_exec(
+        *command("listen", *words),
+        env=environment(server, make_token("ana")),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(BOUND):
+        assert b"listening as ana" in await process.stderr.readline()
+    return process
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, list[str], str]:
+    async with asyncio.timeout(BOUND):
+        out, err = await process.communicate()
+    return process.returncode, out.decode().splitlines(), err.decode()
+
+
+async def test_events_are_printed_as_they_come(server: Server) -> None:
+    process = await listening("--room", "numbers:cli", "--count", "2", server=server)
+    await post(f"{server.url}/numbers/cli/7/9", make_token("luis"))
+    code, lines, _ = await ended(process)
+    assert code == 0
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "number numbers:cli #1 7",
+        "number numbers:cli #2 8",
+    ]
+
+
+async def test_events_are_printed_as_objects_and_chosen_by_type(server: Server) -> None:
+    words = ("padded", "--room", "numbers:json", "--count", "1", "--json")
+    process = await listening(*words, server=server)
+    await post(f"{server.url}/numbers/json/1/2", make_token("luis"))
+    await post(f"{server.url}/numbers/json/2/3/padded/3", make_token("luis"))
+    code, lines, _ = await ended(process)
+    (told,) = map(json.loads, lines)
+    assert code == 0
+    assert (told["type"], told["room"], told["offset"]) == ("padded", "numbers:json", 2)
+    assert told["data"] == {"number": 2, "padding": "xxx"}
+
+
+async def test_fewer_events_than_were_to_come_in_time_are_an_error(server: Server) -> None:
+    process = await listening("--count", "1", "--timeout", "0.1", server=server)
+    code, lines, told = await ended(process)
+    assert (code, lines) == (1, [])
+    assert "0 of 1 events came" in told
+    process = await listening("--timeout", "0.1", server=server)
+    assert (await ended(process))[0] == 0
+
+
+def test_a_room_that_may_not_be_followed_is_an_error(server: Server) -> None:
+    done = ana("listen", "--room", "nobody:may", server=server)
+    assert done.returncode == 1
+    assert "forbidden" in done.stderr
+
+
+# emit and rooms
+
+
+async def test_an_event_that_is_emitted_is_heard(shared: Server) -> None:
+    process = await listening("--count", "1", "--json", server=shared)
+    words = ("emit", "report_ready", '{"report_id": 7}', "--room", "user:ana")
+    done = await asyncio.to_thread(run, *words, app=APP)
+    assert done.returncode == 0, done.stderr
+    code, lines, _ = await ended(process)
+    assert code == 0
+    assert json.loads(lines[0])["data"] == {"report_id": 7}
+
+
+def test_what_the_app_declares_of_an_event_holds_for_what_is_emitted(
+    shared: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "declares.py").write_text(
+        "import json, os\n"
+        "from quart import Quart\n"
+        "from quart_realtime import Realtime\n"
+        "app = Quart(__name__)\n"
+        "settings = json.loads(os.environ['TEST_SETTINGS'])\n"
+        "app.config['QUART_REALTIME_BROKER_URL'] = settings['BROKER_URL']\n"
+        "realtime = Realtime(app)\n"
+        "realtime.event('counted', int, room='user:{missing}')\n"
+    )
+    wrong = run("emit", "counted", '"seven"', "--room", "r", app="declares", directory=tmp_path)
+    assert wrong.returncode == 1
+    assert "int" in wrong.stderr
+    roomless = run("emit", "counted", "7", app="declares", directory=tmp_path)
+    assert roomless.returncode == 1
+    assert "Traceback" not in roomless.stderr
+    right = run("emit", "counted", "7", "--room", "r", app="declares", directory=tmp_path)
+    assert right.returncode == 0, right.stderr
+
+
+@pytest.mark.parametrize("words", [["emit", "told", "1", "--room", "r"], ["rooms"]])
+def test_a_broker_in_memory_is_refused_with_what_to_set(words: list[str]) -> None:
+    done = run(*words, app=APP)
+    assert done.returncode == 1
+    assert "QUART_REALTIME_BROKER_URL" in done.stderr
+
+
+async def test_rooms_are_listed_with_who_is_in_them(shared: Server) -> None:
+    clients = [connect(shared.ws_url, token=make_token(name)) for name in ("eva", "eva", "luis")]
+    for client in clients:
+        await client.connect()
+        await client.subscribe("hall:cli")
+    listed = await asyncio.to_thread(run, "rooms", app=APP)
+    asked = await asyncio.to_thread(run, "rooms", "--room", "hall:cli", "--room", "x", app=APP)
+    for client in clients:
+        await client.disconnect()
+    lines = listed.stdout.splitlines()
+    assert "hall:cli  2 users, 3 connections" in lines
+    assert "user:eva  1 user, 2 connections" in lines
+    assert asked.stdout.splitlines() == [
+        "hall:cli  2 users, 3 connections",
+        "  eva  2 connections",
+        "  luis  1 connection",
+        "x  0 users, 0 connections",
+    ]
+
+
+# bench
+
+
+@pytest.mark.parametrize("words", [["echo.say", "--json", '{"text": "x"}'], []])
+def test_a_load_is_put_on_a_server_and_told_of(server: Server, words: list[str]) -> None:
+    done = ana("bench", *words, "-n", "3", "-s", "0.3", server=server)
+    assert done.returncode == 0, done.stderr
+    assert "answers a second over 3 connections" in done.stdout
+    assert "p99" in done.stdout
+
+
+def test_a_load_that_is_refused_is_told_by_the_errors_code(server: Server) -> None:
+    done = ana("bench", "no.thing", "-n", "1", "-s", "0.1", server=server)
+    assert done.returncode == 1
+    assert "of not_found" in done.stdout
+
+
+def test_no_load_goes_elsewhere_by_mistake() -> None:
+    done = run("bench", "--url", "ws://192.0.2.1/ws", token="x")
+    assert done.returncode == 2
+    assert "--anywhere" in done.stderr
+
+
+def test_what_a_client_needs_is_told_where_it_is_missing(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "websockets.py").write_text("raise ImportError('No module named websockets')")
+    done = ana("call", "echo.say", server=server, directory=tmp_path)
+    assert done.returncode == 1
+    assert 'pip install "quart-realtime[client]"' in done.stderr
