@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from quart.cli import ScriptInfo
 
 from quart_realtime import Realtime
 from quart_realtime.cli import realtime
+from quart_realtime.cli_client import COMMANDS
 from quart_realtime.client import connect
 
 from ..conftest import make_app
@@ -399,3 +402,18 @@ def test_what_a_client_needs_is_told_where_it_is_missing(server: Server, tmp_pat
     done = run("call", "echo.say", server=server, token="x", directory=tmp_path)
     assert done.returncode == 1
     assert 'pip install "quart-realtime[client]"' in done.stderr
+
+
+WRITTEN = re.findall(
+    r"^quart (?:--app app )?realtime (.*)$", (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_a_command_of_the_documentation_is_one(line: str) -> None:
+    name, *words = shlex.split(line.partition(" | ")[0])
+    realtime.commands[name].make_context(name, words)
+
+
+def test_the_documentation_shows_each_command() -> None:
+    assert {line.split()[0] for line in WRITTEN} >= {command.name for command in COMMANDS}
