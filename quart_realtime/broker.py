@@ -224,6 +224,10 @@ class Broker(ABC):
 
         """
 
+    def stands(self, room: str) -> Position | None:
+        """Return where *room* stands, as far as that is known without asking; else None."""
+        return None
+
     @property
     def health(self) -> BrokerHealth:
         """How it is."""
@@ -352,6 +356,11 @@ class MemoryBroker(Broker):
             return Recovery(newest)
         missed = room.after(position)
         return Recovery(newest) if missed is None else Recovery(newest, missed, recovered=True)
+
+    def stands(self, room: str) -> Position | None:
+        """Return where *room* stands; None where it has had no event that was kept."""
+        known = self._rooms.get(room)
+        return None if known is None else Position(room, known.epoch, known.offset)
 
     def _room(self, name: str, history: HistoryPolicy) -> _Room:
         now = self._clock()

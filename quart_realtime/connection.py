@@ -133,6 +133,11 @@ class Connection:
         """The app's own claims in the current token, or what else it says of the user."""
         return {} if self.identity is None else self.identity.claims
 
+    @property
+    def pending(self) -> int:
+        """How many bytes wait to be written to its client."""
+        return self._transport.pending
+
     # What the app may do with it
 
     async def join(self, room: str) -> None:
@@ -273,7 +278,10 @@ class Connection:
         self._close_code = code
         self._jobs.clear()
         self._services.telemetry.closing(self, code, reason)
-        self._transport.send(frames.closing_frame(code, retry_after_ms), last=True)
+        frame = frames.closing_frame(code, retry_after_ms)
+        if self._services.tap is not None:
+            self._services.tap.sent(self, frame)
+        self._transport.send(frame, last=True)
         self._services.spawn(self._close(code, reason))
 
     async def _close(self, code: int, reason: str) -> None:
@@ -285,6 +293,8 @@ class Connection:
             self._transport.abort()
 
     def _send(self, frame: Frame) -> None:
+        if self._services.tap is not None:
+            self._services.tap.sent(self, frame)
         if not self._transport.send(frame):
             self._lag()
 
@@ -314,6 +324,8 @@ class Connection:
         """Take what the client sends, whatever it is; return what the next has to wait for."""
         if self._phase is State.CLOSING:
             return None
+        if self._services.tap is not None:
+            self._services.tap.received(self, incoming)
         if incoming is not Signal.CONTROL:  # Plain ASGI doesn't tell of those.
             self._heartbeat.heard(self._loop.time())
         try:

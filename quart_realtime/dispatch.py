@@ -55,6 +55,9 @@ class Dispatcher:
         authenticator: Tells who clients are, to routes and handlers too.
         limiter: Counts what each user asks of handlers with a rate of their own.
         telemetry: Is told how requests were answered.
+
+    Attributes:
+        resolved: The handlers, by resource and action.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Dispatcher:
         telemetry: Telemetry,
     ) -> None:
         self._app = app
-        self._resolved = resolved
+        self.resolved = resolved
         self._settings = settings
         self._broker = broker
         self._authenticator = authenticator
@@ -116,7 +119,7 @@ class Dispatcher:
             self._telemetry.answered(connection, handler.resource, handler.action, code, seconds)
 
     def _find(self, connection: Connection, request: Request) -> Resolved:
-        resolved = self._resolved.get((request.resource, request.action))
+        resolved = self.resolved.get((request.resource, request.action))
         if connection.identity is None and (resolved is None or resolved.handler.login):
             # Before login all names look alike, so that they can't be probed for.
             raise Unauthorized

@@ -13,15 +13,15 @@ from .handshake import origin_is_allowed
 from .runtime import Runtime
 
 
-def count_handshake(runtime: Runtime, opened: Websocket | Request) -> None:
-    """Count a handshake of its address; one too many is answered with 429."""
+def count_handshake(runtime: Runtime, address: str) -> None:
+    """Count a handshake from *address*; one too many is answered with 429."""
     try:
-        runtime.handshake_limiter.check(opened.remote_addr or "")
+        runtime.handshake_limiter.check(address)
     except RateLimited as error:
         runtime.telemetry.metrics.rate_limited("handshake")
         runtime.telemetry.handshake_refused(
             "too_many_handshakes",
-            opened.remote_addr,
+            address,
             "too many handshakes (QUART_REALTIME_HANDSHAKE_RATE_LIMIT); if that is a proxy of "
             "yours, name it in QUART_REALTIME_TRUSTED_PROXIES",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from .door import count_handshake, refuse_foreign
 from .errors import SetupError
 from .fallback import add_fallback, check_streams
 from .handshake import Handshake
+from .inspector_pages import add_inspector, live_path
 from .proxies import see_through
 from .registry import calling_line, describe
 from .runtime import Runtime
@@ -23,7 +25,7 @@ from .settings import BLUEPRINT
 logger = logging.getLogger("quart_realtime")
 
 EXTENSION = "QUART_REALTIME"
-_HANDSHAKE = "quart_realtime.handshake"
+_OPENING = "quart_realtime.opening"
 _CLIENT = Path(__file__).with_name("static")
 _CLIENT_FILES = frozenset(file.name for file in _CLIENT.glob("*.js"))
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
@@ -54,10 +56,10 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     async def connect() -> None:
         """Refuse who comes too often and foreign pages, and leave the rest to the connection."""
         opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
-        count_handshake(runtime, opened)
+        count_handshake(runtime, opened.remote_addr or "")
         refuse_foreign(runtime, opened)
-        brought = runtime.authenticator.read(opened)
-        opened.scope[_HANDSHAKE] = Handshake(opened, brought)  # type: ignore[literal-required]
+        handshake = Handshake(opened, runtime.authenticator.read(opened))
+        opened.scope[_OPENING] = partial(runtime.connect, handshake)  # type: ignore[literal-required]
 
     @hide
     async def client(name: str) -> Response:
@@ -76,6 +78,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     path = f"{runtime.settings.url}/client/<path:name>"
     blueprint.add_url_rule(path, view_func=client, methods=["GET"])
     add_fallback(blueprint, runtime)
+    add_inspector(blueprint, runtime, _OPENING)
     return blueprint
 
 
@@ -125,7 +128,7 @@ def handing_over(base: type[Any]) -> type[Any]:
             answer = _Answer(send)
             websocket = self._create_websocket_from_scope(answer.send)
             runtime = runtime_of(self.app)
-            if websocket.path != runtime.settings.url:
+            if websocket.path not in (runtime.settings.url, live_path(runtime.settings)):
                 return super().__call__(receive, send)
             if runtime.proxies:
                 see_through(self.scope, runtime.proxies)
@@ -147,13 +150,14 @@ def handing_over(base: type[Any]) -> type[Any]:
                     raise
                 logger.warning("the app took too long to decide about a websocket's handshake")
                 return
-            handshake = self.scope.pop(_HANDSHAKE, None)
-            if handshake is None or answer.given:
+            opening = self.scope.pop(_OPENING, None)
+            if opening is None or answer.given:
                 return
             # All that the handshake needed would be kept for as long as the connection lives.
             del websocket, answer, deciding
             self.__dict__.clear()
-            connection = await runtime.connect(handshake, receive, send)
+            connection = await opening(receive, send)
+            del opening
             await connection.run()
 
     return HandingOver

@@ -145,7 +145,7 @@ def _preflight(runtime: Runtime, method: str) -> Response:
 
 async def _events(runtime: Runtime) -> Response:
     """Open a stream, or say by its status why there is none; the frames are the same."""
-    count_handshake(runtime, request)
+    count_handshake(runtime, request.remote_addr or "")
     await runtime.turnstile.pass_through()
     try:
         places, asked = _asked_for()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, Protocol
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -73,6 +73,13 @@ class Subscriber(Protocol):
 
     def hear(self, text: str) -> None:
         """Take a message that its client has sent by another way."""
+
+
+class Tap(Protocol):
+    """Whoever looks at the events that go by."""
+
+    def delivered(self, event: Event, room: str, frame: Frame, members: Collection[str]) -> None:
+        """Look at *frame*, which the members of *room*, by their ids, are about to be handed."""
 
 
 @define(eq=False)
@@ -203,6 +210,7 @@ class Hub:
 
     Attributes:
         catch_up: Returns when the sockets have been written what was delivered.
+        tap: Who looks at what is delivered, None while nobody does.
 
     """
 
@@ -216,6 +224,7 @@ class Hub:
         self.broker = broker
         self._metrics = metrics or Metrics()
         self.catch_up: Callable[[], Awaitable[None]] | None = None
+        self.tap: Tap | None = None
         self._load = Load()
         self._most = most
         self.node = uuid4().hex
@@ -293,6 +302,10 @@ class Hub:
         if room is None:
             return list(self._subscribers.values())
         return [member.subscriber for member in self._rooms.get(room, {}).values()]
+
+    def rooms(self) -> dict[str, int]:
+        """Return the rooms that somebody is in here, each with how many are."""
+        return {room: len(members) for room, members in self._rooms.items() if members}
 
     async def join(
         self, subscriber: Subscriber, position: Position, *, presence: bool = False
@@ -439,10 +452,13 @@ class Hub:
 
     def deliver(self, event: Event) -> None:
         """Hand *event*, encoded once, to each subscriber of its room here."""
-        members = self._rooms.get(_room_of(event))
+        room = _room_of(event)
+        members = self._rooms.get(room)
         if not members:
             return
         frame = _frame(event)
+        if self.tap is not None:
+            self.tap.delivered(event, room, frame, members.keys())
         self._metrics.delivered(len(members))
         self._load.deliveries += len(members)
         self._load.size += len(frame)
@@ -543,6 +559,12 @@ class Hub:
 def _logins(user_id: str) -> str:
     """Return the key that a user's connections are counted under."""
     return f"{PRIVATE}logins:{user_id}"
+
+
+def user_of_logins(room: str) -> str | None:
+    """Return whose connections are counted under the key *room*; None where it is no such key."""
+    start = _logins("")
+    return room.removeprefix(start) if room.startswith(start) else None
 
 
 def user_room(user_id: str) -> str:

@@ -242,6 +242,10 @@ class RedisBroker(Broker):
         )
         return placed(event, where)
 
+    def stands(self, room: str) -> Position | None:
+        """Return up to where the events of *room* were brought here; None where none were."""
+        return self._rooms.stands(room)
+
     async def recover(self, position: Position, history: HistoryPolicy) -> Recovery:
         """Return what came after *position*; without an epoch, only where the room stands."""
         if not history.keeps:

@@ -141,6 +141,18 @@ class Presences:
         found = dict(zip(pairs[::2], pairs[1::2], strict=True))
         return Attendance(_users(found), Position(told, epoch.decode(), int(newest)))
 
+    async def rooms(self) -> list[str]:
+        """Return the rooms that tell who is in them and have somebody in, on any process.
+
+        Those of :data:`PRIVATE` names, which count connections, are among them.
+        """
+        nodes = await self._servers.command("ZRANGE", self._names.nodes(), 0, -1)
+        found: set[bytes] = set()
+        for node in nodes:
+            rooms = self._names.rooms_of(node.decode())
+            found.update(await self._servers.command("SMEMBERS", rooms))
+        return sorted(room.decode() for room in found)
+
     def suspect_all(self) -> None:
         """Have all put right with the next beat: Redis may have lost, or found, some of it."""
         self._unsure = True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context
 from typing import Any, cast
+from weakref import WeakSet
 
 from attrs import frozen
 from quart import Quart, current_app, has_app_context
@@ -25,14 +26,18 @@ from .frames import Answer
 from .handshake import Handshake
 from .hub import Hub, user_room
 from .identity import Authenticator, Identity
+from .inspector import Inspector
+from .inspector_link import Looker
 from .lag import LagMeter
 from .limits import HandshakeLimiter, MessageLimiter, Running, UserLimiter
 from .metrics import make_metrics
 from .models import dump_as
-from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
+from .protocol import CloseCode, Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
+from .routes import Resolved
 from .servers import Transports
+from .services import Tap
 from .settings import Settings
 from .startup import check
 from .stopping import give_time, say_goodbye, stop_signal
@@ -97,6 +102,9 @@ class Runtime:
             settings.send_buffer // 4,
             self.telemetry.metrics,
         )
+        self.tap: Tap | None = None
+        self.inspector = Inspector(self.hub, lambda: self._connections, self._set_tap)
+        self.lookers: WeakSet[Looker] = WeakSet()
         self.user_limiter = UserLimiter(self.hub.broker, settings.user_rate_limit)
         self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
@@ -160,7 +168,9 @@ class Runtime:
 
     async def _sample(self) -> None:
         while True:
-            self.telemetry.sample(self.hub.broker.health, self.lag.take_most())
+            lag = self.lag.take_most()
+            self.telemetry.sample(self.hub.broker.health, lag)
+            self.inspector.sample(lag)
             await asyncio.sleep(SAMPLE_EVERY)
 
     async def _ensure_started(self) -> None:
@@ -203,6 +213,8 @@ class Runtime:
         It returns when all have gone, or ``QUART_REALTIME_DRAIN_TIMEOUT`` is over.
         """
         self.draining = True
+        for looker in list(self.lookers):
+            self.spawn(looker.close(CloseCode.RESTART, "the server is stopping"))
         for connection in list(self._connections):
             connection.drain()
         if self._connections:
@@ -233,8 +245,7 @@ class Runtime:
 
     async def connect(self, handshake: Handshake, receive: Receive, send: Send) -> Connection:
         """Return the connection that *handshake* opens, for the caller to run."""
-        await self._ensure_started()
-        return self._begin(handshake, self._transports.make(receive, send), send)
+        return self._begin(handshake, await self.take_in(receive, send))
 
     async def connect_stream(
         self, handshake: Handshake, places: Places, send: Send
@@ -244,19 +255,29 @@ class Runtime:
         Whoever asks for it stood at *places* before.
         """
         await self._ensure_started()
-        stream = self._transports.stream(send, places)
-        return self._begin(handshake, stream, send), stream
-
-    def _begin(self, handshake: Handshake, transport: Transport, send: Send) -> Connection:
         self._watch_server(send)
+        stream = self._transports.stream(send, places)
+        return self._begin(handshake, stream), stream
+
+    def _begin(self, handshake: Handshake, transport: Transport) -> Connection:
         connection = Connection(self, transport, handshake)
         self._connections.add(connection)
         self.telemetry.begun()
         return connection
 
+    async def take_in(self, receive: Receive, send: Send) -> Transport:
+        """Return the transport of a socket whose handshake was decided about."""
+        await self._ensure_started()
+        self._watch_server(send)
+        return self._transports.make(receive, send)
+
+    def _set_tap(self, tap: Inspector | None) -> None:
+        self.tap = self.hub.tap = tap
+
     def gone(self, connection: Connection) -> None:
         """Let go of a connection that has ended."""
         self._connections.discard(connection)
+        self.inspector.closed()
         if not self._connections:
             self._all_gone.set()
 
@@ -269,6 +290,11 @@ class Runtime:
             self.lag.now,
             self.hub.broker.health,
         )
+
+    def resolved(self) -> list[Resolved]:
+        """Return what answers requests, by name."""
+        handlers = () if self._dispatcher is None else self._dispatcher.resolved.values()
+        return sorted(handlers, key=lambda item: item.handler.name)
 
     def connections(self, room: str | None = None) -> list[Connection]:
         """Return this process's connections that are logged in, or those in *room*."""

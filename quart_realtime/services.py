@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from .admission import Admission
-from .frames import Answer
+from .frames import Answer, Frame
 from .handshake import Handshake
 from .hub import Hub
 from .identity import Identity
@@ -16,7 +16,18 @@ from .protocol import Request
 from .settings import Settings
 from .subscriptions import RoomRules
 from .telemetry import Telemetry
+from .transport import Incoming
 from .wheel import TimerWheel
+
+
+class Tap(Protocol):
+    """Whoever looks at what single connections are sent, and what they send."""
+
+    def received(self, connection: Any, incoming: Incoming) -> None:
+        """Look at what the client of *connection* has sent, before it is read."""
+
+    def sent(self, connection: Any, frame: Frame) -> None:
+        """Look at *frame*, which is for *connection* alone."""
 
 
 class Services(RoomRules, Protocol):
@@ -30,6 +41,7 @@ class Services(RoomRules, Protocol):
     telemetry: Telemetry
     wheel: TimerWheel
     draining: bool
+    tap: Tap | None
 
     async def authenticate(self, handshake: Handshake, token: str | None) -> Identity | None:
         """Return who shows *token*, None for nobody yet, or raise TokenRefused."""

@@ -88,6 +88,20 @@ def _networks(settings: Settings, attribute: Attribute[Any], value: Any) -> None
             raise ValueError(f"{must}: {error}") from None
 
 
+def _claims(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if value is False or _is_name(value):
+        return
+    if not isinstance(value, Mapping) or not value or not all(_is_name(name) for name in value):
+        raise ValueError(
+            "False, or the claim that the token of whoever looks must have: "
+            '"inspector", which must be true there, or {"role": "admin"}'
+        )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _is_origin(text: str) -> bool:
     """Tell whether *text* is an origin as a browser writes it."""
     parts = split_origin(text)
@@ -151,11 +165,19 @@ class Settings:
     fast_lane: bool = field(default=True, validator=_flag)
     compression: bool = field(default=False, validator=_flag)
     require_room: bool = field(default=False, validator=_flag)
+    inspector: Any = field(default=False, validator=_claims)
 
     @property
     def proxies(self) -> tuple[Network, ...]:
         """Whose word about others counts."""
         return tuple(map(parse_network, self.trusted_proxies))
+
+    @property
+    def inspector_claims(self) -> Mapping[str, Any] | None:
+        """What the claims of whoever looks at the inspector must be; None where none are named."""
+        if isinstance(self.inspector, str):
+            return {self.inspector: True}
+        return None if self.inspector is False else dict(self.inspector)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

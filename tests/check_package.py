@@ -20,7 +20,7 @@ import example_app, quart_realtime, quart_realtime.client, quart_realtime.testin
 home = pathlib.Path(sys.prefix)
 for package in (example_app, quart_realtime):
     assert home in pathlib.Path(package.__file__).parents, package.__file__
-for file in ("py.typed", "static/index.js"):
+for file in ("py.typed", "static/index.js", "static/inspector/inspector.html"):
     assert (pathlib.Path(quart_realtime.__file__).parent / file).exists(), file
 assert importlib.util.find_spec("pytest_quart_realtime"), "the fixtures are missing"
 print("quart-realtime", importlib.metadata.version("quart-realtime"), "imported from the wheel")

@@ -60,6 +60,9 @@ GOOD = [
     ("HISTORY_SIZE", 0),
     ("MAX_MESSAGE_SIZE", 1),
     ("REQUIRE_ROOM", True),
+    ("INSPECTOR", False),
+    ("INSPECTOR", "inspector"),
+    ("INSPECTOR", {"role": "admin"}),
 ]
 
 
