@@ -19,6 +19,8 @@ SERVER = [
     "protocol",
     "frames",
     "models",
+    "schemas",
+    "contract",
     "registry",
     "wrappers",
     "routes",
@@ -60,6 +62,8 @@ SERVER = [
     "context",
     "results",
     "native",
+    "signatures",
+    "survey",
     "route_requests",
     "dispatch",
     "emissions",
@@ -94,7 +98,7 @@ KEPT_APART = {
     "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
 """Each of these packages is known to so many modules and no others."""
-PURE = {"errors", "protocol", "frames"}
+PURE = {"contract", "errors", "frames", "protocol"}
 """Modules that know neither Quart nor any I/O."""
 
 
