@@ -125,6 +125,7 @@ class Contract:
         tokens: Where tokens are looked for, besides the subprotocol: ``headers``, ``cookies``,
             ``query_string``, as quart-jwt-extended calls them.
         token_names: What the header, the cookie and the query argument are called, by these.
+        default_history: What rooms keep that say nothing of it themselves.
         max_message_size: How many bytes a message may have.
         rate_limit: How many messages a connection may send, in the notation of ``limits``.
 
@@ -138,7 +139,8 @@ class Contract:
     events: tuple[EventContract, ...]
     rooms: tuple[RoomContract, ...]
     schemas: Mapping[str, Schema]
-    tokens: tuple[str, ...] = ("headers",)
-    token_names: Mapping[str, str] = {"headers": "Authorization"}
-    max_message_size: int = 65_536
-    rate_limit: str | None = None
+    tokens: tuple[str, ...]
+    token_names: Mapping[str, str]
+    default_history: HistoryPolicy
+    max_message_size: int
+    rate_limit: str | None

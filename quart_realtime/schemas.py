@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +13,8 @@ from attrs import define, field, frozen
 from quart_schema.casing import snake_to_camel
 
 from .models import is_pydantic_type
+
+logger = logging.getLogger("quart_realtime")
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -117,6 +120,17 @@ def camelized(schema: Schema) -> Schema:
     return result
 
 
+def draft_7(schema: Schema) -> Schema:
+    """Return *schema* as JSON Schema's draft 7 has it, which AsyncAPI goes by."""
+    result = mapped(schema, draft_7)
+    if "prefixItems" in result:
+        result["items"], rest = result.pop("prefixItems"), result.get("items", True)
+        result["additionalItems"] = rest
+    if "discriminator" in result:
+        result["discriminator"] = result["discriminator"]["propertyName"]
+    return result
+
+
 @define
 class Schemas:
     """The schemas of any number of types; those that have names are shared as components."""
@@ -137,8 +151,9 @@ class Schemas:
             )
             if use.output:
                 found = _always_there(expected, found)
-        except (TypeError, NameError, AttributeError):
-            return {}  # It names what can't be found, or what no JSON is.
+        except (TypeError, NameError, AttributeError) as error:
+            logger.warning("%r can't be described, and counts as anything: %s", expected, error)
+            return {}
         local.update(found)
         if use.camel:
             schema = camelized(schema)
@@ -250,4 +265,9 @@ def _names_written(info: Any) -> set[str]:
     configuration = getattr(info.cls, "__struct_config__", None)
     if configuration is not None and configuration.omit_defaults:
         return set()
-    return {item.encode_name for item in info.fields if item.default is not msgspec.UNSET}
+    return {item.encode_name for item in info.fields if item.required or _has_default(item)}
+
+
+def _has_default(item: msgspec.inspect.Field) -> bool:
+    """Tell whether *item* has a value where nobody gave one; UNSET isn't written."""
+    return any(given is not msgspec.NODEFAULT for given in (item.default, item.default_factory))

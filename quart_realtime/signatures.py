@@ -253,10 +253,10 @@ def _together(
         return whole or _OBJECT
     own = {**_OBJECT, "properties": properties, "required": required}
     if whole is None:
-        return own if is_open else {**own, "additionalProperties": False}
+        return {**own, "additionalProperties": is_open}
     known = followed(whole, schemas.components)
     if not known:
-        return own
+        return {**own, "additionalProperties": True}
     if set(known) - {"title", "description", "type", "properties", "required"}:
         return {"allOf": [own, whole]}
     # A key that is one of the URL's variables never gets into the body.

@@ -48,7 +48,8 @@ def contract_of(app: Quart, registry: Registry, settings: Settings) -> Contract:
         _operation(app, item, schemas)
         for item in sorted(resolved.values(), key=lambda item: item.handler.name)
     ]
-    policies = HistoryPolicies(registry, HistoryPolicy(settings.history_size, settings.history_ttl))
+    default = HistoryPolicy(settings.history_size, settings.history_ttl)
+    policies = HistoryPolicies(registry, default)
     rooms = [_room(rule, policies, schemas) for rule in registry.rooms]
     used = reachable_from(
         [
@@ -70,6 +71,7 @@ def contract_of(app: Quart, registry: Registry, settings: Settings) -> Contract:
         {name: schema for name, schema in schemas.components.items() if name in used},
         tuple(_locations(app)),
         {name: str(app.config.get(key, "")) for name, key in _TOKEN_NAMES.items()},
+        default,
         settings.max_message_size,
         settings.rate_limit,
     )

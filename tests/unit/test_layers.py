@@ -21,6 +21,10 @@ SERVER = [
     "models",
     "schemas",
     "contract",
+    "envelopes",
+    "asyncapi",
+    "typescript",
+    "python_client",
     "registry",
     "wrappers",
     "routes",
@@ -73,6 +77,8 @@ SERVER = [
     "runtime",
     "endpoint",
     "extension",
+    "contract_commands",
+    "cli",
     "testing",
 ]
 CLIENT = [
@@ -94,11 +100,21 @@ KEPT_APART = {
     "wsproto": {"servers", "deflate"},
     "quart.testing": {"servers", "testing"},
     "websockets": {"client_link"},
+    "click": {"cli", "contract_commands"},
     "prometheus_client": {"metrics"},
     "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
 """Each of these packages is known to so many modules and no others."""
-PURE = {"contract", "errors", "frames", "protocol"}
+PURE = {
+    "asyncapi",
+    "contract",
+    "envelopes",
+    "errors",
+    "python_client",
+    "typescript",
+    "frames",
+    "protocol",
+}
 """Modules that know neither Quart nor any I/O."""
 
 
