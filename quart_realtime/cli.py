@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .cli_client import COMMANDS
+from . import cli_client, contract_commands
 
 
 @click.group()
@@ -12,5 +12,5 @@ def realtime() -> None:
     """Look at an app's realtime side, and use it."""
 
 
-for command in COMMANDS:
+for command in (*contract_commands.COMMANDS, *cli_client.COMMANDS):
     realtime.add_command(command)

@@ -246,22 +246,21 @@ class RequestTimeout(RealtimeError):
         return f"no answer within {self.seconds:g} s"
 
 
-_CODES = {
-    error.status: error.code
-    for error in (
-        BadRequest,
-        InvalidPayload,
-        Unauthorized,
-        Forbidden,
-        NotFound,
-        Conflict,
-        PayloadTooLarge,
-        RateLimited,
-        InternalError,
-        Unavailable,
-        RequestTimeout,
-    )
-}
+ERRORS: tuple[type[RealtimeError], ...] = (
+    BadRequest,
+    InvalidPayload,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    Conflict,
+    PayloadTooLarge,
+    RateLimited,
+    InternalError,
+    Unavailable,
+    RequestTimeout,
+)
+"""One error for each code that there is on the wire."""
+_CODES = {error.status: error.code for error in ERRORS}
 
 
 def code_for_status(status: int) -> str:

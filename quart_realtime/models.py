@@ -13,7 +13,15 @@ from quart import current_app, has_app_context
 
 from .errors import InvalidPayload
 
-__all__ = ["check_type", "convert", "dump", "dump_as", "field_errors", "to_builtins"]
+__all__ = [
+    "check_type",
+    "convert",
+    "dump",
+    "dump_as",
+    "field_errors",
+    "is_pydantic_type",
+    "to_builtins",
+]
 
 _PATH = re.compile(r"^(?P<what>.*) - at `\$?(?P<path>[^`]*)`$", re.DOTALL)
 
@@ -24,7 +32,8 @@ def _is_pydantic(value: object) -> bool:
     return pydantic is not None and isinstance(value, pydantic.BaseModel)
 
 
-def _is_pydantic_type(expected: object) -> bool:
+def is_pydantic_type(expected: object) -> bool:
+    """Tell whether *expected* is a model of pydantic's, without importing that either."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(expected, type):
         return False
@@ -83,7 +92,7 @@ def convert(value: Any, expected: Any, *, strict: bool = True) -> Any:
     if expected is Any:
         return value
     try:
-        if _is_pydantic_type(expected):
+        if is_pydantic_type(expected):
             return _convert_pydantic(value, expected)
         return msgspec.convert(value, expected, strict=strict, dec_hook=_hook)
     except (msgspec.ValidationError, ValueError) as error:
@@ -92,7 +101,7 @@ def convert(value: Any, expected: Any, *, strict: bool = True) -> Any:
 
 
 def _hook(expected: Any, value: Any) -> Any:
-    if _is_pydantic_type(expected):
+    if is_pydantic_type(expected):
         return _convert_pydantic(value, expected)
     raise NotImplementedError(f"don't know how to read {expected!r} from JSON")
 
@@ -105,11 +114,11 @@ def check_type(expected: Any) -> None:
     """Raise TypeError where no JSON value can be converted to the type *expected*."""
 
     def hook(part: Any) -> dict[str, Any]:
-        if _is_pydantic_type(part):
+        if is_pydantic_type(part):
             return {}
         raise TypeError(f"{part!r} is no type that JSON can be read as")
 
-    if expected is not Any and not _is_pydantic_type(expected):
+    if expected is not Any and not is_pydantic_type(expected):
         msgspec.json.schema(expected, schema_hook=hook)
 
 

@@ -113,6 +113,12 @@ class RoomRule:
         match = self.expression.fullmatch(room)
         return None if match is None else match.groupdict()
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What kind each variable is of: ``string``, ``int`` or ``path``."""
+        found = _VARIABLE.finditer(self.pattern)
+        return {variable["name"]: variable["kind"] or "string" for variable in found}
+
     @cached_property
     def annotations(self) -> dict[str, Any]:
         """What the function says its variables are."""
@@ -351,12 +357,15 @@ class HistoryPolicies:
     def of(self, room: str) -> HistoryPolicy:
         """Return the policy of *room*."""
         found = None if room == EVERYONE else self._registry.find_room(room)
-        history = None if found is None else found[0].history
-        if history is None:
+        return self._default if found is None else self.of_rule(found[0])
+
+    def of_rule(self, rule: RoomRule) -> HistoryPolicy:
+        """Return the policy of the rooms of *rule*."""
+        if rule.history is None:
             return self._default
-        if isinstance(history, int):
-            return HistoryPolicy(history, self._default.ttl)
-        return history
+        if isinstance(rule.history, int):
+            return HistoryPolicy(rule.history, self._default.ttl)
+        return rule.history
 
 
 def describe(function: AnyFunction) -> str:

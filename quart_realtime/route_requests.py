@@ -31,11 +31,10 @@ from .results import (
     refusal_details,
     tells_an_error,
 )
-from .routes import Route
+from .routes import BODY_METHODS, Route
 
 logger = logging.getLogger("quart_realtime")
 
-_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _NOTED = "quart_realtime.errors"
 PATHS_REMEMBERED = 128
 """Of so many paths it is remembered which route they belong to; one may have 64 KiB."""
@@ -80,11 +79,11 @@ class RouteCaller:
         path, rest = self._path(route, payload)
         headers = connection.handshake.headers()
         query: list[tuple[str, str]] = []
-        if route.method not in _BODY_METHODS:
+        if route.method not in BODY_METHODS:
             query, rest = _query_arguments(rest), {}
         rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
         body = b""
-        if route.method in _BODY_METHODS or rest:
+        if route.method in BODY_METHODS or rest:
             body = dump(rest)
             headers["Content-Type"] = "application/json"
         headers["Content-Length"] = str(len(body))

@@ -16,6 +16,8 @@ from .registry import AnyFunction, Exposure, Handler, Registry, describe
 
 logger = logging.getLogger("quart_realtime")
 
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+"""The methods of which a payload becomes the body; of others it becomes the query."""
 _AUTOMATIC_METHODS = frozenset({"HEAD", "OPTIONS"})
 _EDIT_METHODS = ("PATCH", "PUT")
 _DECORATORS_OF_ROUTES = {
@@ -85,6 +87,11 @@ def resolve(app: Quart, registry: Registry) -> tuple[Resolutions, list[str]]:
             problems.extend(error.problems)
     problems.extend(_emissions_that_never_run(registry, views, resolved.values()))
     return resolved, problems
+
+
+def rules_of(app: Quart, route: Route) -> list[Rule]:
+    """Return the URL rules of *route*."""
+    return [rule for rule in _rules(app, route.endpoint) if route.method in (rule.methods or ())]
 
 
 def _rules(app: Quart, endpoint: str) -> list[Rule]:

@@ -21,6 +21,12 @@ SERVER = [
     "bookmark",
     "glimpses",
     "models",
+    "schemas",
+    "contract",
+    "envelopes",
+    "asyncapi",
+    "typescript",
+    "python_client",
     "registry",
     "wrappers",
     "routes",
@@ -68,6 +74,8 @@ SERVER = [
     "visit",
     "context",
     "native",
+    "signatures",
+    "survey",
     "route_requests",
     "dispatch",
     "emissions",
@@ -84,6 +92,7 @@ SERVER = [
     "cli_bench",
     "cli_events",
     "cli_client",
+    "contract_commands",
     "cli",
     "testing",
 ]
@@ -113,11 +122,22 @@ KEPT_APART = {
     "wsproto": {"servers", "deflate"},
     "quart.testing": {"servers", "testing"},
     "websockets": {"client_link"},
+    "click": {"cli", "contract_commands"},
     "prometheus_client": {"metrics"},
     "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
 """Each of these packages is known to so many modules and no others."""
-PURE = {"errors", "protocol", "frames", "glimpses"}
+PURE = {
+    "asyncapi",
+    "contract",
+    "envelopes",
+    "errors",
+    "frames",
+    "glimpses",
+    "protocol",
+    "python_client",
+    "typescript",
+}
 """Modules that know neither Quart nor any I/O."""
 
 
