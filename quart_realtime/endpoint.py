@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any, cast
 
+from attrs import evolve
 from quart import Blueprint, Quart, Response, abort, send_from_directory, websocket
 from quart.wrappers import Websocket
 from quart_schema import hide
@@ -75,6 +76,9 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
             )
             abort(403)
         brought = runtime.authenticator.read(opened)
+        if runtime.settings.allowed_origins == "*" and "Origin" in opened.headers:
+            # Any page: a session that a route goes by would be used behind its user's back.
+            brought = evolve(brought, used_up={*brought.used_up, "cookie"})
         opened.scope[_HANDSHAKE] = Handshake(opened, brought)  # type: ignore[literal-required]
 
     @hide
