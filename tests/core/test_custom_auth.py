@@ -456,3 +456,14 @@ def test_an_app_with_a_function_of_its_own_never_loads_quart_jwt_extended() -> N
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("origins", [None, ["https://b.example", "https://a.example"]])
+@pytest.mark.parametrize("name", [None, "app.example.com"])
+async def test_a_tests_browser_comes_from_a_page_that_may(origins: Any, name: str | None) -> None:
+    app = app_with(by_session, ALLOWED_ORIGINS=origins)
+    app.config["SERVER_NAME"] = name
+    browser = app.test_client()
+    await browser.post("/login/ana")
+    async with realtime_client(app, browser=browser) as ana:
+        assert ana.connected["user_id"] == "ana"
