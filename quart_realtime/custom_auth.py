@@ -201,6 +201,7 @@ class CallableAuthenticator:
             headers["Authorization"] = f"Bearer {token}"
         scope: Any = {
             **handshake.scope(),
+            "type": "websocket",
             "scheme": "wss" if handshake.scheme == "https" else "ws",
             "headers": [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers

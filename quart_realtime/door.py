@@ -1,15 +1,16 @@
-"""At the door: who comes too often, and whose pages aren't ours."""
+"""At the door: who comes too often, whose pages aren't ours, and what else is kept of who comes."""
 
 from __future__ import annotations
 
 import math
 
+from attrs import evolve
 from quart import abort
 from quart.wrappers import Request, Websocket
 from werkzeug.exceptions import TooManyRequests
 
 from .errors import RateLimited
-from .handshake import origin_is_allowed
+from .handshake import Handshake, origin_is_allowed
 from .runtime import Runtime
 
 
@@ -38,3 +39,12 @@ def refuse_foreign(runtime: Runtime, opened: Websocket | Request) -> None:
             opened.headers.get("Origin"),
         )
         abort(403)
+
+
+def handshake_of(runtime: Runtime, opened: Websocket | Request) -> Handshake:
+    """Return what is kept of a request that opens something, with what it brings to log in by."""
+    brought = runtime.authenticator.read(opened)
+    if runtime.settings.allowed_origins == "*" and "Origin" in opened.headers:
+        # Any page: a session that a route goes by would be used behind its user's back.
+        brought = evolve(brought, used_up={*brought.used_up, "cookie"})
+    return Handshake(opened, brought)

@@ -12,10 +12,9 @@ from quart import Blueprint, Quart, Response, abort, send_from_directory, websoc
 from quart.wrappers import Websocket
 from quart_schema import hide
 
-from .door import count_handshake, refuse_foreign
+from .door import count_handshake, handshake_of, refuse_foreign
 from .errors import SetupError
 from .fallback import add_fallback, check_streams
-from .handshake import Handshake
 from .inspector_pages import add_inspector, live_path
 from .proxies import see_through
 from .registry import calling_line, describe
@@ -58,8 +57,8 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
         opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
         count_handshake(runtime, opened.remote_addr or "")
         refuse_foreign(runtime, opened)
-        handshake = Handshake(opened, runtime.authenticator.read(opened))
-        opened.scope[_OPENING] = partial(runtime.connect, handshake)  # type: ignore[literal-required]
+        opening = partial(runtime.connect, handshake_of(runtime, opened))
+        opened.scope[_OPENING] = opening  # type: ignore[literal-required]
 
     @hide
     async def client(name: str) -> Response:

@@ -16,7 +16,7 @@ from werkzeug.datastructures import Headers
 
 from . import protocol
 from .bookmark import Places, read_bookmark, subscribe_text
-from .door import count_handshake, refuse_foreign
+from .door import count_handshake, handshake_of, refuse_foreign
 from .errors import (
     BadRequest,
     PayloadTooLarge,
@@ -188,7 +188,7 @@ def _asked_for() -> tuple[Places, str | None]:
 
 def _handshake(runtime: Runtime) -> Handshake:
     opened = request._get_current_object()  # type: ignore[attr-defined]
-    return Handshake(opened, runtime.authenticator.read(opened))
+    return handshake_of(runtime, opened)
 
 
 def _stream_response(stream: StreamTransport) -> Response:

@@ -15,7 +15,7 @@ from quart import Blueprint, Response, abort, request, send_from_directory, webs
 from quart.wrappers import Request, Websocket
 from quart_schema import hide
 
-from .door import count_handshake
+from .door import count_handshake, handshake_of
 from .errors import Forbidden, RealtimeError, Unauthorized
 from .handshake import Handshake, origin_is_allowed
 from .identity import Identity
@@ -173,7 +173,7 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
         # The page alone, as below: it is the one that shows a token or a cookie here.
         if not origin_is_allowed(asked, None):
             abort(403)
-        identity = await door.admit(Handshake(asked, runtime.authenticator.read(asked)))
+        identity = await door.admit(handshake_of(runtime, asked))
         return {"user_id": None if identity is None else identity.user_id}
 
     async def live() -> None:
@@ -185,7 +185,7 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
         # The page alone, whatever other pages the app's own websocket is open to.
         if not origin_is_allowed(opened, None):
             abort(403)
-        handshake = Handshake(opened, runtime.authenticator.read(opened))
+        handshake = handshake_of(runtime, opened)
         try:
             identity = await door.admit(handshake)
         except RealtimeError as error:

@@ -24,6 +24,7 @@ from quart.typing import TestClientProtocol
 from .client_types import RealtimeError
 from .endpoint import runtime_of
 from .protocol import BEARER_PREFIX, SUBPROTOCOL, Notification
+from .settings import Settings
 
 __all__ = [
     "HandshakeRefused",
@@ -34,8 +35,6 @@ __all__ = [
 ]
 
 TIMEOUT = 2.0
-OWN_ORIGIN = "http://localhost"
-"""The origin of pages of an app that Quart's test client talks to."""
 
 Frame = dict[str, Any]
 
@@ -269,8 +268,8 @@ async def realtime_client(
         user_id: Whom to make a token for instead. Where the app has an ``authenticate`` of its
             own, that isn't asked then; routes see no session of that user.
         claims: The app's own claims in that.
-        browser: A test client of Quart's that has logged in by HTTP: its cookies, and the app's
-            own ``Origin``, come with the handshake.
+        browser: A test client of Quart's that has logged in by HTTP: its cookies, and an
+            ``Origin`` that the app allows, come with the handshake.
         headers: Further headers of the handshake.
         query: Its query arguments.
         subprotocols: What it offers beside the token and ``realtime.v1``.
@@ -291,7 +290,7 @@ async def realtime_client(
             offered += [SUBPROTOCOL, BEARER_PREFIX + token]
         headers = dict(headers or {})
         if browser is not None:
-            headers = {"Origin": OWN_ORIGIN} | headers
+            headers = {"Origin": _origin_of_pages(app, runtime.settings)} | headers
         opener = app.test_client()
         opener.cookie_jar = opener.cookie_jar if browser is None else browser.cookie_jar
         opener.websocket_connection_class = _Socket
@@ -308,6 +307,13 @@ async def realtime_client(
         if token is not None or browser is not None:
             await client.wait_connected()
         yield client
+
+
+def _origin_of_pages(app: Quart, settings: Settings) -> str:
+    """Return an origin whose pages may open the websocket, as seen by Quart's test client."""
+    if settings.allowed_origins in (None, "*"):
+        return f"http://{app.config['SERVER_NAME'] or 'localhost'}"
+    return str(min(settings.allowed_origins))
 
 
 async def _end(reader: asyncio.Task[None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,7 +41,7 @@ def configure(project: pytest.Pytester, mode: str | None) -> None:
 
 
 def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return project.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+    return project.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
 
 
 def test_what_the_documentation_shows_runs_as_it_stands(project: pytest.Pytester) -> None:
@@ -196,7 +195,7 @@ def test_who_does_not_use_them_loads_nothing_and_coverage_misses_nothing(
     unused = f"import sys\n\ndef test_first():\n    assert {modules} == []\n"
     used = "\ndef test_then():\n    import app\n    app.create_app()\n"
     write(project, "test_it.py", unused + used)
-    result: Any = run(project, "--cov=quart_realtime", "--cov-report=term")
+    result = project.runpytest_subprocess("--cov=quart_realtime", "--cov-report=term")
     result.assert_outcomes(passed=2)
     output = result.stdout.str() + result.stderr.str()
     assert "CoverageWarning" not in output

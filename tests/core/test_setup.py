@@ -342,6 +342,30 @@ async def test_a_session_goes_on_over_the_socket(app: Quart, realtime: Realtime)
     assert counts == [1, 2, 3, 1]
 
 
+async def test_a_page_of_any_origin_can_not_use_the_session_of_whoever_looks_at_it() -> None:
+    app = make_app(ALLOWED_ORIGINS="*")
+    app.secret_key = "a secret for sessions"
+    realtime = Realtime(app)
+
+    @app.post("/login")
+    async def login() -> Any:
+        session["user"] = "ana"
+        return {}
+
+    @app.get("/mine")
+    @realtime.handler("mine", "get")
+    async def mine() -> Any:
+        return {"user": session.get("user")}
+
+    browser = app.test_client()
+    await browser.post("/login")
+    (cookie,) = browser.cookie_jar or ()
+    headers = {"Cookie": f"{cookie.name}={cookie.value}"}
+    for origin, user in (({"Origin": "https://evil.example"}, None), ({}, "ana")):
+        async with realtime_client(app, user_id="eva", headers=headers | origin) as eva:
+            assert await eva.request("mine", "get") == {"user": user}
+
+
 class Even(BaseConverter):
     regex = "[0-9]*[02468]"
 

@@ -189,6 +189,12 @@ def test_the_headers_of_the_request_are_carried_on_without_those_of_the_hop() ->
     ]
 
 
+def test_cookies_in_headers_of_their_own_stay_beside_one_that_is_set() -> None:
+    kept = Handshake(websocket(("Cookie", "a=1"), ("Cookie", "b=2; c=3")), NOTHING)
+    kept.set_cookie("b", "4")
+    assert kept.headers().getlist("Cookie") == ["a=1; c=3; b=4"]
+
+
 def test_a_token_is_not_in_the_text_of_a_handshake() -> None:
     opened = websocket(("Sec-WebSocket-Protocol", "bearer.secret"), subprotocols=["bearer.secret"])
     assert "secret" not in repr(SECRET)
