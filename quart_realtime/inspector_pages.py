@@ -201,7 +201,7 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
 
     blueprint.add_url_rule(url, view_func=inspector, methods=["GET"])
     blueprint.add_url_rule(f"{url}/login", view_func=inspector_login, methods=["POST"])
-    blueprint.add_url_rule(f"{url}/<name>", view_func=inspector_file, methods=["GET"])
+    blueprint.add_url_rule(f"{url}/<path:name>", view_func=inspector_file, methods=["GET"])
     blueprint.add_websocket(live_path(runtime.settings), view_func=live)
 
 
