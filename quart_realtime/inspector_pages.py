@@ -18,7 +18,7 @@ from quart_schema import hide
 from werkzeug.exceptions import TooManyRequests
 
 from .auth import Identity
-from .errors import Forbidden, RateLimited, RealtimeError, Unauthorized
+from .errors import Forbidden, RateLimited, RealtimeError, TokenRefused, Unauthorized
 from .handshake import Handshake, origin_is_allowed
 from .inspector_link import Looker
 from .protocol import BEARER_PREFIX
@@ -115,7 +115,11 @@ class Door:
             return None
         if token is None:
             raise Unauthorized("log in with a token")
-        identity = await self._runtime.authenticate(token)
+        try:
+            identity = await self._runtime.authenticate(token)
+        except TokenRefused as error:
+            logger.warning("refused the inspector to whoever brought a token: %s", error)
+            raise
         for name, value in self.claims.items():
             found = identity.claims.get(name) if isinstance(identity.claims, dict) else None
             # True alone is true: 1 equals it.
@@ -148,7 +152,32 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
         opening: The key of the ASGI scope under which a handshake leaves what opens a connection.
     """
     door = Door(runtime)
-    url = f"{runtime.settings.url}/inspector"
+    _add_page(blueprint, door, f"{runtime.settings.url}/inspector")
+
+    async def live() -> None:
+        """Refuse who may not look, and leave the rest to the connection."""
+        opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
+        if not door.is_there(opened):
+            abort(404)
+        door.count(opened)
+        # The page alone, whatever other pages the app's own websocket is open to.
+        if not origin_is_allowed(opened, None):
+            abort(403)
+        offered = (name for name in opened.requested_subprotocols if name.startswith(BEARER_PREFIX))
+        token = next((name.removeprefix(BEARER_PREFIX) for name in offered), None)
+        try:
+            identity = await door.admit(token)
+        except RealtimeError as error:
+            abort(error.status)
+        handshake = Handshake(opened, None, runtime.app.config["JWT_HEADER_NAME"])
+        look = partial(_look, runtime, identity, handshake.subprotocol)
+        opened.scope[opening] = look  # type: ignore[literal-required]
+
+    blueprint.add_websocket(live_path(runtime.settings), view_func=live)
+
+
+def _add_page(blueprint: Blueprint, door: Door, url: str) -> None:
+    """Add what a browser gets over HTTP: the page, its files, and whether one may look."""
 
     async def send(name: str, mimetype: str) -> Response:
         response = await send_from_directory(_FOLDER, name, mimetype=mimetype, cache_timeout=0)
@@ -180,29 +209,9 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
         identity = await door.admit(token.strip() if kind.lower() == "bearer" else None)
         return {"user_id": None if identity is None else identity.user_id}
 
-    async def live() -> None:
-        """Refuse who may not look, and leave the rest to the connection."""
-        opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
-        if not door.is_there(opened):
-            abort(404)
-        door.count(opened)
-        # The page alone, whatever other pages the app's own websocket is open to.
-        if not origin_is_allowed(opened, None):
-            abort(403)
-        offered = (name for name in opened.requested_subprotocols if name.startswith(BEARER_PREFIX))
-        token = next((name.removeprefix(BEARER_PREFIX) for name in offered), None)
-        try:
-            identity = await door.admit(token)
-        except RealtimeError as error:
-            abort(error.status)
-        handshake = Handshake(opened, None, runtime.app.config["JWT_HEADER_NAME"])
-        look = partial(_look, runtime, identity, handshake.subprotocol)
-        opened.scope[opening] = look  # type: ignore[literal-required]
-
     blueprint.add_url_rule(url, view_func=inspector, methods=["GET"])
     blueprint.add_url_rule(f"{url}/login", view_func=inspector_login, methods=["POST"])
     blueprint.add_url_rule(f"{url}/<path:name>", view_func=inspector_file, methods=["GET"])
-    blueprint.add_websocket(live_path(runtime.settings), view_func=live)
 
 
 async def _look(
