@@ -1,4 +1,4 @@
-"""Takes the documentation's pictures of the example: ``python -m docs.screenshots``.
+"""Takes the pictures in the documentation: ``python -m docs.screenshots``.
 
 It needs what the tests of the pages need: Chromium, Playwright, and ``npm run react``.
 """
@@ -9,19 +9,24 @@ import asyncio
 import base64
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from example_app.rest import log_in
+from quart_realtime.client import connect
 from tests.browser.conftest import go_to, start
 from tests.browser.engines import CHROMIUM_OPTIONS, chromium_path
+from tests.browser.lab import Author
 from tests.e2e.server import Server
 from tests.proxy import Proxy, proxying
 
 HERE = Path(__file__).parent
 DESKTOP: Any = {"width": 900, "height": 620}
+WIDE: Any = {"width": 1200, "height": 760}
 PHONE: Any = {"width": 390, "height": 720}
 
 
@@ -115,10 +120,57 @@ async def react(studio: Studio, proxy: Proxy) -> None:
     await studio.picture("react.png", [luis, ana])
 
 
+async def inspector(browser: Browser, studio: Studio, url: str) -> None:
+    """Take the inspector, in light and in dark, while four people write."""
+    pages = [await look(browser, url, scheme) for scheme in ("light", "dark")]
+    names = ("ana", "luis", "eva")
+    authors = [Author(url, name) for name in names]
+    tokens = [await log_in(url, name, name) for name in names]
+    async with AsyncExitStack() as stack:
+        for token in (*tokens, tokens[0]):
+            client = connect(f"ws{url.removeprefix('http')}/ws", token=token)
+            await stack.enter_async_context(client)
+        for page in pages:
+            await page.fill("#console-token", tokens[0])
+            await page.click("#console-connect")
+            await page.wait_for_selector("#console-state[data-state=connected]")
+            await page.select_option("#console-action", "conversations.get_all")
+            await page.click("#console-send")
+        for number in range(40):
+            for author in authors[: 1 + number % 3]:
+                await author.write(LINES[number % len(LINES)])
+            await asyncio.sleep(0.1 + 0.4 * (number % 4 == 0))
+        for page in pages:
+            await page.click("#frames li:has-text('new_message') button >> nth=0")
+            await page.click("#rooms tbody tr:has-text('conversation:') td button >> nth=0")
+            await page.wait_for_selector("#opened li")
+        await studio.picture("inspector.png", pages)
+
+
+LINES = (
+    "The 9:40 train still has seats",
+    "Wonderful! Shall I get three?",
+    "Yes, by the window please",
+    "Done, they are in your inboxes",
+)
+
+
+async def look(browser: Browser, url: str, scheme: Any) -> Page:
+    """Open the inspector, which asks for no token in debug mode."""
+    context = await browser.new_context(
+        viewport=WIDE, color_scheme=scheme, device_scale_factor=1.5, locale="en"
+    )
+    page = await context.new_page()
+    await page.goto(f"{url}/ws/inspector")
+    await page.wait_for_selector("#live[data-state=connected]")
+    return page
+
+
 async def main() -> None:
     """Take all pictures."""
     with TemporaryDirectory() as directory:
         os.environ["DATABASE_URL"] = f"sqlite:///{directory}/chat.sqlite"
+        os.environ["FLASK_DEBUG"] = "1"  # Read by Quart too; the inspector is there in debug mode.
         server = Server("example_app:create_app()")
         try:
             async with async_playwright() as playwright, proxying(server.port) as proxy:
@@ -129,6 +181,7 @@ async def main() -> None:
                 await two_windows(studio)
                 await phones(studio)
                 await react(studio, proxy)
+                await inspector(browser, studio, server.url)
                 await browser.close()
         finally:
             server.stop()

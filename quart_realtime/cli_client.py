@@ -113,7 +113,10 @@ def listen(
     """
     show = _as_line if not as_json else _as_object
     listener = _Listener(frozenset(events), room_names, count, show)
-    heard = run(listener.run(target_of(url, token), timeout))
+    try:
+        heard = run(listener.run(target_of(url, token), timeout))
+    except click.Abort:
+        return  # Ctrl-C is how it ends.
     if count is not None and heard < count:
         raise Failed(f"{heard} of {count} events came within {timeout:g} s")
 

@@ -89,6 +89,8 @@ def app_runtime(instead: str = "name it") -> Runtime:
         raise click.UsageError(
             f"There is no app to read this from: {instead} with quart --app NAME ({error})."
         ) from None
+    except SetupError as error:
+        raise Failed(str(error)) from None
     try:
         return runtime_of(app)
     except SetupError as error:
@@ -96,11 +98,11 @@ def app_runtime(instead: str = "name it") -> Runtime:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run *work* to its end; Ctrl-C is the user's, and no error."""
+    """Run *work* to its end; with Ctrl-C the command is aborted, without a traceback."""
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
-        raise click.exceptions.Exit(0) from None
+        raise click.Abort from None
 
 
 @asynccontextmanager

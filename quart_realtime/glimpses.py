@@ -14,11 +14,12 @@ HIDDEN = "•••"
 """What stands in place of what isn't shown."""
 _DEEPEST = 40
 _SECRET_NAME = re.compile(
-    r"token|passw|pwd|secret|credential|authoriz|cookie|session|csrf|jwt|otp|api_?-?key|private_?-?key",
+    r"token|passw|pwd|secret|credential|authoriz|cookie|csrf|jwt|(?<![a-z])otp(?![a-z])"
+    r"|(?:api|private|session)[_-]?key|session[_-]?id",
     re.IGNORECASE,
 )
 # RFC 7515: the first part of a token is the base64url of an object, which begins with a brace.
-_TOKEN = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}|bearer[ .]\S+", re.IGNORECASE)
+_TOKEN = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}|bearer[ .][\w.~+/=-]{16,}", re.IGNORECASE)
 
 
 @frozen

@@ -153,6 +153,10 @@ class View:
         dropped, self._dropped = self._dropped, 0
         return frames, dropped
 
+    def lose(self, frames: int) -> None:
+        """Count what the page has taken and was not told after all."""
+        self._dropped += frames
+
 
 @define
 class _Count:

@@ -138,11 +138,13 @@ class Looker:
             news["state"] = self._inspector.state(self._view.wish)
         samples = self._inspector.samples(self._told_samples)
         if samples:
-            self._told_samples = samples[-1]["at"]
             news["samples"] = samples
-        if news:
-            self._send(news)
+        if not news:
+            return
+        if not self._send(news):
+            self._view.lose(len(frames) + dropped)
+        elif samples:
+            self._told_samples = samples[-1]["at"]
 
-    def _send(self, told: dict[str, Any]) -> None:
-        # What a page that is slow isn't told it is told in another way a second later.
-        self._transport.send(Frame(dump(told)))
+    def _send(self, told: dict[str, Any]) -> bool:
+        return self._transport.send(Frame(dump(told)))

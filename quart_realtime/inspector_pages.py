@@ -16,7 +16,7 @@ from quart.wrappers import Request, Websocket
 from quart_schema import hide
 
 from .door import count_handshake, handshake_of
-from .errors import Forbidden, RealtimeError, Unauthorized
+from .errors import Forbidden, RealtimeError, TokenRefused, Unauthorized
 from .handshake import Handshake, origin_is_allowed
 from .identity import Identity
 from .inspector_link import Looker
@@ -95,6 +95,21 @@ class Door:
         client: Any = scope.get("client")
         return str(client[0]) if client else ""
 
+    async def open_to(self, asked: Request | Websocket) -> tuple[Handshake, Identity | None]:
+        """Return what is kept of *asked*, and who may look by it, as :meth:`admit` says.
+
+        Where there is nothing to be seen from there the answer is 404, to a foreign page 403, and
+        to who comes too often 429.
+        """
+        if not self.is_there(asked):
+            abort(404)
+        count_handshake(self._runtime, self.address(asked))
+        # The page alone, whatever other pages the app's own websocket is open to.
+        if not origin_is_allowed(asked, None):
+            abort(403)
+        handshake = handshake_of(self._runtime, asked)
+        return handshake, await self.admit(handshake)
+
     async def admit(self, handshake: Handshake) -> Identity | None:
         """Return who may look by what *handshake* brings; None where that isn't asked for.
 
@@ -105,8 +120,12 @@ class Door:
         if self.claims is None:
             return None
         identity = None
-        if handshake.asks:
-            identity = await self._runtime.authenticate(handshake, handshake.token)
+        try:
+            if handshake.asks:
+                identity = await self._runtime.authenticate(handshake, handshake.token)
+        except TokenRefused as error:
+            logger.warning("refused the inspector to whoever brought a token: %s", error)
+            raise
         if identity is None:
             raise Unauthorized("log in with a token")
         for name, value in self.claims.items():
@@ -141,7 +160,23 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
         opening: The key of the ASGI scope under which a handshake leaves what opens a connection.
     """
     door = Door(runtime)
-    url = f"{runtime.settings.url}/inspector"
+    _add_page(blueprint, door, f"{runtime.settings.url}/inspector")
+
+    async def live() -> None:
+        """Refuse who may not look, and leave the rest to the connection."""
+        opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
+        try:
+            handshake, identity = await door.open_to(opened)
+        except RealtimeError as error:
+            abort(error.status)
+        look = partial(_look, runtime, handshake, identity)
+        opened.scope[opening] = look  # type: ignore[literal-required]
+
+    blueprint.add_websocket(live_path(runtime.settings), view_func=live)
+
+
+def _add_page(blueprint: Blueprint, door: Door, url: str) -> None:
+    """Add what a browser gets over HTTP: the page, its files, and whether one may look."""
 
     async def send(name: str, mimetype: str) -> Response:
         response = await send_from_directory(_FOLDER, name, mimetype=mimetype, cache_timeout=0)
@@ -166,37 +201,13 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
     @hide
     async def inspector_login() -> Any:
         """Say whether one may look: a browser isn't told why a websocket is refused."""
-        if not door.is_there(request):
-            abort(404)
         asked = cast("Request", request._get_current_object())  # type: ignore[attr-defined]
-        count_handshake(runtime, door.address(asked))
-        # The page alone, as below: it is the one that shows a token or a cookie here.
-        if not origin_is_allowed(asked, None):
-            abort(403)
-        identity = await door.admit(handshake_of(runtime, asked))
+        _, identity = await door.open_to(asked)
         return {"user_id": None if identity is None else identity.user_id}
-
-    async def live() -> None:
-        """Refuse who may not look, and leave the rest to the connection."""
-        opened = cast("Websocket", websocket._get_current_object())  # type: ignore[attr-defined]
-        if not door.is_there(opened):
-            abort(404)
-        count_handshake(runtime, door.address(opened))
-        # The page alone, whatever other pages the app's own websocket is open to.
-        if not origin_is_allowed(opened, None):
-            abort(403)
-        handshake = handshake_of(runtime, opened)
-        try:
-            identity = await door.admit(handshake)
-        except RealtimeError as error:
-            abort(error.status)
-        look = partial(_look, runtime, handshake, identity)
-        opened.scope[opening] = look  # type: ignore[literal-required]
 
     blueprint.add_url_rule(url, view_func=inspector, methods=["GET"])
     blueprint.add_url_rule(f"{url}/login", view_func=inspector_login, methods=["POST"])
-    blueprint.add_url_rule(f"{url}/<name>", view_func=inspector_file, methods=["GET"])
-    blueprint.add_websocket(live_path(runtime.settings), view_func=live)
+    blueprint.add_url_rule(f"{url}/<path:name>", view_func=inspector_file, methods=["GET"])
 
 
 async def _look(

@@ -51,6 +51,11 @@ def test_a_frame_is_named_by_what_it_is_about(text: str, kind: str, name: str) -
         frame(type="event", payload={"type": "told", "data": {"text": f"it is {TOKEN}, take it"}}),
         frame(type="request", id=TOKEN, resource=TOKEN, payload={"action": TOKEN, TOKEN: 1}),
         frame(type=TOKEN),
+        frame(type="event", payload={"data": {"API-Key": "opaque", "otp": "opaque"}}),
+        frame(
+            type="event",
+            payload={"data": {"sessionId": ["opaque"], "text": "Bearer opaque+and=secret/"}},
+        ),
         r'{"type": "request", "payload": {"to\u006ben": "opaque and secret"}}',
         '{"type": "auth", "payload": {"token": "' + TOKEN,
         f"Bearer {TOKEN}",
@@ -64,7 +69,13 @@ def test_no_secret_is_shown(text: str) -> None:
 
 
 def test_what_is_no_secret_is_shown_as_it_is() -> None:
-    payload = {"action": "say", "text": "<img src=x>", "expires_at": 7, "list": [None, True, 1.5]}
+    payload = {
+        "action": "say",
+        "text": "<img src=x>, by the bearer of it",
+        "expires_at": 7,
+        "list": [None, True, 1.5],
+        "footprint": {"session": "morning", "key": "c"},
+    }
     text = frame(type="request", id="m1", resource="chat", room="r", payload=payload)
     shown = glimpse(text)
     assert json.loads(shown.text)["payload"] == payload

@@ -82,7 +82,9 @@ export class Console {
    * and here all are to be seen, whatever their type is.
    */
   #listening() {
-    const hear = (/** @type {MessageEvent} */ { data }) => typesIn(data).forEach((type) => this.hear(type));
+    const hear = (/** @type {MessageEvent} */ { data }) => {
+      for (const type of typesIn(data)) this.hear(type);
+    };
     return class extends WebSocket {
       /** @param {string | URL} url @param {string | string[]} [protocols] */
       constructor(url, protocols) {
@@ -198,7 +200,12 @@ export class Console {
   }
 }
 
-/** The types of the events that a frame tells of: its own, or those that were missed. @param {string} text */
+/**
+ * The types of the events that a frame tells of: its own, or those that were missed.
+ *
+ * @param {string} text
+ * @returns {string[]}
+ */
 function typesIn(text) {
   const { type, payload } = JSON.parse(text);
   const missed = type === "response" && Array.isArray(payload?.rooms) ? payload.rooms : [];
