@@ -49,6 +49,10 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+pygments_style = "default"
+pygments_dark_style = "one-dark"
+html_show_sourcelink = False
+html_copy_source = False
 html_title = "Quart-Realtime"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

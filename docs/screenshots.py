@@ -33,8 +33,9 @@ PHONE: Any = {"width": 390, "height": 720}
 class Studio:
     """Opens windows on the chat, and puts their pictures together."""
 
-    def __init__(self, browser: Browser, port: int) -> None:
+    def __init__(self, browser: Browser, port: int, scale: float = 1.5) -> None:
         self._browser = browser
+        self._scale = scale
         self._url = f"http://127.0.0.1:{port}"
 
     async def window(
@@ -42,7 +43,7 @@ class Studio:
     ) -> Page:
         """Log *user* in, in a window of such a colour scheme and size."""
         context = await self._browser.new_context(
-            viewport=size, color_scheme=scheme, device_scale_factor=1.5, locale="en"
+            viewport=size, color_scheme=scheme, device_scale_factor=self._scale, locale="en"
         )
         page = await context.new_page()
         await page.goto((self._url if port is None else f"http://127.0.0.1:{port}") + path)
@@ -58,7 +59,7 @@ class Studio:
             f'<img src="data:image/png;base64,{shot}" width={size["width"]}>'
             for shot, size in zip(shots, sizes, strict=True)
         )
-        table = await self._browser.new_page(device_scale_factor=1.5)
+        table = await self._browser.new_page(device_scale_factor=self._scale)
         await table.set_content(f"<style>{STYLE}</style><div>{images}</div>")
         await table.locator("div").screenshot(path=HERE / name, omit_background=True)
         await table.close()
