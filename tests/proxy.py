@@ -17,6 +17,8 @@ class Proxy:
         port: Where it listens, on the loopback address.
         target: The port that new connections are passed on to.
         refusing: Whether new connections are cut at once.
+        blocks_websockets: Whether handshakes of websockets are cut, as some companies' proxies do
+            that let all other requests through.
         arrivals: When connections came, by the clock of the event loop.
     """
 
@@ -24,6 +26,7 @@ class Proxy:
         self.port = 0
         self.target = port
         self.refusing = False
+        self.blocks_websockets = False
         self.arrivals: list[float] = []
         # Both ends of each connection, and whether they get what is meant for them.
         self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}
@@ -94,16 +97,26 @@ class Proxy:
                 self._open[end].set()
         self._clients.add(writer)
         try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            await asyncio.gather(
+                self._pump(reader, back, is_clients=True), self._pump(there, writer)
+            )
         finally:
             self._clients.remove(writer)
             for end in (writer, back):
                 del self._open[end]
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_clients: bool = False,
+    ) -> None:
         try:
             while data := await reader.read(65_536):
+                if is_clients and self.blocks_websockets and _opens_websocket(data):
+                    break
                 await self._open[writer].wait()
                 writer.write(data)
                 await writer.drain()
@@ -111,6 +124,11 @@ class Proxy:
             pass
         finally:
             writer.close()
+
+
+def _opens_websocket(data: bytes) -> bool:
+    """Tell whether *data*, as it is read at once, begins a websocket's handshake."""
+    return data.startswith(b"GET ") and b"\nupgrade: websocket" in data.lower()
 
 
 @asynccontextmanager

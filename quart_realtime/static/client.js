@@ -68,6 +68,10 @@ export class Client {
   #failures = 0;
   /** Counts attempts: what belongs to an earlier one comes too late. */
   #attempt = 0;
+  /** How many attempts on end got no answer, as where websockets are blocked. */
+  #blocked = { times: 0 };
+  /** @type {typeof import("./fallback.js") | null} */
+  #fallback = null;
   #openedAt = 0;
   /** @type {Link | null} */
   #link = null;
@@ -93,7 +97,7 @@ export class Client {
    */
   constructor(token, options = {}) {
     this.#url = websocketUrl(options.url);
-    this.#options = { requestTimeout: 10_000, connectTimeout: 10_000, ...options };
+    this.#options = { requestTimeout: 10_000, connectTimeout: 10_000, fallback: 300_000, ...options };
     this.#backoff = new Backoff(options.backoff);
     this.#tokens = new Tokens(token, this.#backoff);
     this.#refreshing = new Refreshing(this.#tokens, {
@@ -134,10 +138,10 @@ export class Client {
   connect() {
     if (this.#state === "disconnected") {
       if (this.#url === null) {
-        throw new TypeError('pass { url: "wss://…" }: there is no page to tell where the server is');
+        throw new TypeError('pass { url: "wss://…" }: no page tells where the server is');
       }
       if ((this.#options.WebSocket ?? globalThis.WebSocket) === undefined) {
-        throw new TypeError("there is no WebSocket here: pass one, { WebSocket } of the package ws");
+        throw new TypeError("there is no WebSocket here: pass { WebSocket } of the package ws");
       }
       this.#failures = 0;
       this.#greeting = deferred();
@@ -260,7 +264,11 @@ export class Client {
     this.#setState("connecting");
     try {
       const token = await this.#tokens.forHandshake();
-      if (attempt === this.#attempt) this.#link = this.#openLink(token);
+      const { WebSocket = globalThis.WebSocket, fallback } = this.#options;
+      // Nothing waits for it: where there is no network it may take as long as it likes.
+      if (fallback && this.#blocked.times > 1) import("./fallback.js").then((loaded) => (this.#fallback = loaded), () => {});
+      const Socket = this.#fallback?.choose(this.#blocked, fallback, WebSocket) ?? WebSocket;
+      if (attempt === this.#attempt) this.#link = this.#openLink(token, Socket);
     } catch (error) {
       if (attempt !== this.#attempt) return;
       if (isFinal(error)) this.#finish(error);
@@ -268,12 +276,15 @@ export class Client {
     }
   }
 
-  /** @param {string | null} token */
-  #openLink(token) {
-    const { WebSocket = globalThis.WebSocket } = this.#options;
+  /**
+   * @param {string | null} token
+   * @param {typeof globalThis.WebSocket} Socket Or what stands in for it.
+   */
+  #openLink(token, Socket) {
+    this.#blocked.times += 1;
     const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
     return new Link(
-      new WebSocket(this.#url ?? "", protocols),
+      new Socket(this.#url ?? "", protocols),
       token,
       (link, frame) => link === this.#link && this.#take(link, frame),
       (link, end) => link === this.#link && this.#ended(link, end),
@@ -292,6 +303,7 @@ export class Client {
    * @param {End} end
    */
   #ended(link, { code, reason, mayReturn, retryAfter }) {
+    if (code !== CloseCode.abnormal) this.#blocked.times = 0;
     this.#drop(code === CloseCode.resync);
     try {
       if (code === CloseCode.token_expired || code === CloseCode.unauthorized) {
@@ -429,6 +441,7 @@ export class Client {
   #greeted(link, greeting) {
     clearTimeout(this.#timer);
     link.connectedAt = Date.now();
+    this.#blocked.times = 0;
     this.#tokens.accepted(link.token, greeting.expires_at);
     const userId = greeting.user_id ?? null;
     if (userId !== this.userId) {

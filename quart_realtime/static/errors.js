@@ -25,8 +25,8 @@ export class RealtimeError extends Error {
 export class ConnectionLost extends RealtimeError {
   /** @param {boolean} maybeProcessed Whether the server may have done what it was asked. */
   constructor(maybeProcessed) {
-    const lost = "the connection was lost before the answer came: it may have been processed";
-    super("connection_lost", maybeProcessed ? lost : "not connected, and nothing was sent");
+    const lost = "the connection was lost: it may have been processed";
+    super("connection_lost", maybeProcessed ? lost : "not connected: nothing was sent");
     this.name = "ConnectionLost";
     this.maybeProcessed = maybeProcessed;
   }

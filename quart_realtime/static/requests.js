@@ -99,7 +99,7 @@ export class Requests {
    */
   ask(id, resource, action, payload, { timeout, retry }) {
     if (payload !== null && Object.hasOwn(payload, "action")) {
-      throw new TypeError("the action is the second argument; the payload can't have another");
+      throw new TypeError("the action is the second argument: the payload has none");
     }
     const text = requestFrame(id, resource, action, payload, retry ? randomKey() : undefined);
     return new Promise((resolve, reject) => {

@@ -89,7 +89,7 @@ export class Tokens {
     const token = sendable(await this.#ask(reason));
     if (login !== this.#login) throw new Error("disconnected meanwhile");
     if (this.#refused.includes(token)) {
-      const again = "getToken returned a token that was refused before";
+      const again = "getToken returned a refused token";
       this.#countRefusal(again, CloseCode.unauthorized);
       throw new Error(again);
     }

@@ -35,6 +35,8 @@
  * @property {number} [queueMessages] How many requests may wait while offline: 100.
  * @property {number} [queueSize] How many characters they may have together: 256 Ki.
  * @property {ConstructorParameters<typeof import("./backoff.js").Backoff>[0]} [backoff] How long to wait before coming back.
+ * @property {number | false} [fallback] How often to try a websocket while a stream over HTTP stands in
+ *   for it, where websockets don't get through: every 300 000 ms; false: never use a stream.
  * @property {typeof globalThis.WebSocket} [WebSocket] Another implementation, for an old Node.js.
  */
 

@@ -8,12 +8,18 @@ import { gzipSync } from "node:zlib";
 
 import { buildSync } from "esbuild";
 
-const MOST = { "index.js": 8 * 1024, "react.js": 2 * 1024 };
+const MOST = { "index.js": 8 * 1024, "react.js": 2 * 1024, "fallback.js": 2 * 1024 };
+/** What each has from elsewhere, or loads only where it is needed. */
+const EXTERNAL = {
+  "index.js": ["./fallback.js"],
+  "react.js": ["react", "./client.js"],
+  "fallback.js": ["./protocol.js"],
+};
 
 const run = (command, ...values) => execFileSync(command, values, { stdio: ["ignore", "pipe", "inherit"] }).toString();
 
 for (const [file, most] of Object.entries(MOST)) {
-  const external = file === "index.js" ? [] : ["react", "./client.js"];
+  const external = EXTERNAL[file];
   const options = { bundle: true, minify: true, format: "esm", write: false, external };
   const { outputFiles } = buildSync({ entryPoints: [`quart_realtime/static/${file}`], ...options });
   const size = gzipSync(outputFiles[0].contents).length;

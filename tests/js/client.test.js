@@ -86,7 +86,7 @@ test("who is sent away for good stays away, and who is not comes back", async ()
 });
 
 test("waits grow while nobody answers, and begin anew after five seconds connected", async () => {
-  const { client } = makeClient();
+  const { client } = makeClient("good", { fallback: false });
   client.connect();
   const waits = [];
   for (let attempt = 0; attempt < 8; attempt++) {
