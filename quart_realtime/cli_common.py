@@ -15,7 +15,7 @@ import click
 from attrs import frozen
 from quart.cli import NoAppException, ScriptInfo
 
-from .endpoint import runtime_of
+from .endpoint import EXTENSION, runtime_of
 from .errors import SetupError
 from .runtime import Runtime
 
@@ -39,6 +39,21 @@ class Failed(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Write it to stderr, the word ``error`` in red on a terminal."""
         click.echo(f"{click.style('error', fg='red', bold=True)}: {self.message}", err=True)
+
+
+class SetupProblems(click.ClickException):
+    """The app is put together wrongly; each problem is told in a line, and the exit code is 1."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def show(self, file: Any = None) -> None:
+        """Write the problems to stderr."""
+        count = len(self.problems)
+        click.secho(f"{count} problem{'' if count == 1 else 's'}:", fg="red", err=True)
+        for problem in self.problems:
+            click.echo(f"- {problem}", err=True)
 
 
 @frozen
@@ -82,6 +97,10 @@ def app_runtime(instead: str = "name it") -> Runtime:
 
     Args:
         instead: What to do where there is none.
+
+    Raises:
+        UsageError: there is no app.
+        SetupProblems: it can't be made, or has no Realtime.
     """
     try:
         app = click.get_current_context().ensure_object(ScriptInfo).load_app()
@@ -90,11 +109,10 @@ def app_runtime(instead: str = "name it") -> Runtime:
             f"There is no app to read this from: {instead} with quart --app NAME ({error})."
         ) from None
     except SetupError as error:
-        raise Failed(str(error)) from None
-    try:
-        return runtime_of(app)
-    except SetupError as error:
-        raise Failed(str(error)) from None
+        raise SetupProblems(*error.problems) from None
+    if EXTENSION not in app.extensions:
+        raise SetupProblems(f"The app {app.name!r} has no Realtime: call Realtime(app).")
+    return runtime_of(app)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

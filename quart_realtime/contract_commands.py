@@ -5,59 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from quart import Quart
-from quart.cli import ScriptInfo, pass_script_info
 
 from .asyncapi import SERVER, asyncapi_document
+from .cli_common import SetupProblems, app_runtime
 from .contract import Contract, EventContract, Operation, RoomContract
-from .endpoint import check_endpoint, runtime_of
+from .endpoint import check_endpoint
 from .errors import SetupError
 from .python_client import python_client
-from .runtime import Runtime
 from .startup import check as check_at_startup
 from .survey import contract_of
 from .typescript import typescript
 
 
-class SetupProblems(click.ClickException):
-    """The app is put together wrongly; it is told with exit code 1, a line for each problem."""
-
-    def __init__(self, error: SetupError) -> None:
-        super().__init__("\n".join(error.problems))
-        self.problems = error.problems
-
-    def show(self, file: Any = None) -> None:
-        """Print the problems."""
-        count = len(self.problems)
-        click.secho(f"{count} problem{'' if count == 1 else 's'}:", fg="red", err=True)
-        for problem in self.problems:
-            click.echo(f"- {problem}", err=True)
-
-
-def loaded(info: ScriptInfo) -> tuple[Quart, Runtime]:
-    """Return the app that ``--app`` or ``QUART_APP`` names, and the live side of its Realtime.
-
-    Nothing is started: no server, no broker.
-
-    Raises:
-        SetupProblems: the app can't be made, or has no Realtime.
-    """
+def _contract() -> Contract:
+    runtime = app_runtime()
     try:
-        app = info.load_app()
-        return app, runtime_of(app)
+        return contract_of(runtime.app, runtime.registry, runtime.settings)
     except SetupError as error:
-        raise SetupProblems(error) from None
-
-
-def _contract(info: ScriptInfo) -> Contract:
-    app, runtime = loaded(info)
-    try:
-        return contract_of(app, runtime.registry, runtime.settings)
-    except SetupError as error:
-        raise SetupProblems(error) from None
+        raise SetupProblems(*error.problems) from None
 
 
 _output = click.option(
@@ -79,14 +46,13 @@ def _write(text: str, output: Path | None) -> None:
 
 
 @click.command()
-@pass_script_info
-def routes(info: ScriptInfo) -> None:
+def routes() -> None:
     """Show what is asked, told and joined.
 
     Each request with the route that answers it and the decorators that guard that; each event with
     the rooms that it goes to; each pattern of rooms.
     """
-    contract = _contract(info)
+    contract = _contract()
     _table(
         ("request", "answered by", "guards", "login", "rate"),
         [_request_row(operation) for operation in contract.operations],
@@ -135,13 +101,13 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 @click.command()
-@pass_script_info
-def check(info: ScriptInfo) -> None:
+def check() -> None:
     """Check the app as its start does.
 
     Nothing is served, and no broker asked. The exit code is 1 where there is a problem.
     """
-    app, runtime = loaded(info)
+    runtime = app_runtime()
+    app = runtime.app
     problems: list[str] = []
     for look in (
         lambda: check_endpoint(app),
@@ -152,8 +118,8 @@ def check(info: ScriptInfo) -> None:
         except SetupError as error:
             problems += error.problems
     if problems:
-        raise SetupProblems(SetupError(*problems))
-    contract = _contract(info)
+        raise SetupProblems(*problems)
+    contract = _contract()
     click.secho("All is well: ", fg="green", nl=False)
     click.echo(
         f"requests {len(contract.operations)}, events {len(contract.events)}, "
@@ -167,10 +133,9 @@ def check(info: ScriptInfo) -> None:
 @click.command()
 @_output
 @click.option("--server", default=SERVER, show_default=True, help="Where the app is.")
-@pass_script_info
-def asyncapi(info: ScriptInfo, output: Path | None, server: str) -> None:
+def asyncapi(output: Path | None, server: str) -> None:
     """Write the AsyncAPI document, as JSON."""
-    document = asyncapi_document(_contract(info), server)
+    document = asyncapi_document(_contract(), server)
     _write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
 
 
@@ -179,9 +144,8 @@ def _command(name: str, render: Callable[[Contract], str], about: str) -> click.
 
     @click.command(name, help=about)
     @_output
-    @pass_script_info
-    def command(info: ScriptInfo, output: Path | None) -> None:
-        _write(render(_contract(info)), output)
+    def command(output: Path | None) -> None:
+        _write(render(_contract()), output)
 
     return command
 

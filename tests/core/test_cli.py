@@ -108,7 +108,7 @@ def test_an_app_that_is_put_together_wrongly_is_told_so(app: Quart, command: str
 def test_an_app_without_realtime_is_told_what_to_write() -> None:
     done = run(None, "check")
     assert done.exit_code == 1
-    assert done.stderr == "1 problem:\n- This app has no Realtime: call Realtime(app).\n"
+    assert done.stderr == "1 problem:\n- The app 'tests' has no Realtime: call Realtime(app).\n"
 
 
 def test_the_document_says_where_the_app_is(app: Quart, realtime: Realtime) -> None:

@@ -430,6 +430,9 @@ async def test_no_mistake_is_left_out_here(monkeypatch: pytest.MonkeyPatch) -> N
         for path in PACKAGE.glob("*.py")
         if path.stem not in ELSEWHERE
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "SetupError"
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", None) == "SetupError"
+        # Those that hand on what was found elsewhere make no mistake of their own.
+        and not isinstance(node.args[0], ast.Starred)
     }
     assert written - raised == set()

@@ -122,7 +122,14 @@ KEPT_APART = {
     "wsproto": {"servers", "deflate"},
     "quart.testing": {"servers", "testing"},
     "websockets": {"client_link"},
-    "click": {"cli", "contract_commands"},
+    "click": {
+        "cli",
+        "cli_bench",
+        "cli_client",
+        "cli_common",
+        "cli_events",
+        "contract_commands",
+    },
     "prometheus_client": {"metrics"},
     "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
