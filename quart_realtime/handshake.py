@@ -74,7 +74,8 @@ class Handshake:
             self.subprotocol = choose_version(websocket.requested_subprotocols)
         except UnknownVersion as error:
             # A browser passes on what it is told only over a subprotocol that it has offered.
-            self.subprotocol, self.unknown_version = error.offered[0], error
+            self.subprotocol = error.offered[0]
+            self.unknown_version = error.with_traceback(None)  # Which holds the websocket.
         self.scheme = "https" if websocket.scheme == "wss" else "http"
         self.root_path = websocket.root_path
         self.http_version = websocket.http_version
