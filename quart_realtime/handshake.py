@@ -93,7 +93,8 @@ class Handshake:
             self.subprotocol = choose_version(_offered(opened))
         except UnknownVersion as error:
             # A browser passes on what it is told only over a subprotocol that it has offered.
-            self.subprotocol, self.unknown_version = error.offered[0], error
+            self.subprotocol = error.offered[0]
+            self.unknown_version = error.with_traceback(None)  # Which holds the websocket.
         self.scheme = _http_scheme(opened)
         self.root_path = opened.root_path
         self.http_version = opened.http_version
