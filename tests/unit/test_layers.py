@@ -33,6 +33,7 @@ SERVER = [
     "assembly",
     "deflate",
     "streaming",
+    "inside",
     "servers",
     "stopping",
     "inbox",
