@@ -151,12 +151,11 @@ class StreamTransport:
 
     def abort(self) -> None:
         """Drop what waits, and free the connection as far as that can be done."""
-        if not self._gone.done() or self.pending:
-            writer, self._writer = self._writer, None
-            if writer is not None and not self._written.is_set():
-                if self._line is not None:
-                    self._line.hang_up()
-                writer.cancel()
+        writer, self._writer = self._writer, None
+        if writer is not None and not self._written.is_set():
+            if self._line is not None:
+                self._line.hang_up()
+            writer.cancel()
         self._drop()
         self._end(CloseCode.ABNORMAL)
 
