@@ -185,8 +185,13 @@ class Broker(ABC):
         """Return who is in *room*, each user once."""
 
     @abstractmethod
-    async def command(self, command: Mapping[str, Any]) -> None:
-        """Have each process carry out *command*, JSON values by name."""
+    async def command(self, command: Mapping[str, Any], *, keep: bool = True) -> None:
+        """Have each process carry out *command*, JSON values by name.
+
+        Args:
+            command: What is to be done.
+            keep: Whether it is kept for processes that can't hear it now.
+        """
 
     @abstractmethod
     async def begin(self, key: str, fingerprint: str, ttl: float) -> bytes | None:
@@ -428,7 +433,7 @@ class MemoryBroker(Broker):
         stands = self._room(told, PRESENCE_HISTORY)
         return Attendance(users, Position(told, stands.epoch, stands.offset))
 
-    async def command(self, command: Mapping[str, Any]) -> None:
+    async def command(self, command: Mapping[str, Any], *, keep: bool = True) -> None:
         """Carry out *command* in this process, the only one."""
         if self._listener is not None:
             self._listener.obey(command)

@@ -97,7 +97,7 @@ def check_endpoint(app: Quart) -> None:
             "app.asgi_websocket_class was set after Realtime(app), which needs one of its own: "
             "set yours first, ours is made from it."
         )
-    check_streams(app)
+    check_streams(app, url)
 
 
 class _Answer:

@@ -31,6 +31,7 @@ from .handshake import Handshake
 from .protocol import CloseCode
 from .proxies import see_through
 from .runtime import Runtime
+from .settings import BLUEPRINT
 from .streaming import StreamTransport, as_event
 from .transport import Send
 from .visit import CONNECTION_HEADER, Visit
@@ -38,7 +39,7 @@ from .visit import CONNECTION_HEADER, Visit
 _SEND = "quart_realtime.send"
 _STREAM = "quart_realtime.stream"
 _PREFLIGHT_SECONDS = 600
-_STATUS = {
+_STATUS: dict[int, int] = {
     CloseCode.TOKEN_EXPIRED: 401,
     CloseCode.UNAUTHORIZED: 401,
     CloseCode.AUTH_TIMEOUT: 401,
@@ -46,7 +47,7 @@ _STATUS = {
     CloseCode.TOO_MANY_CONNECTIONS: 429,
     CloseCode.INTERNAL_ERROR: 500,
 }
-"""What a stream is answered with that is closed before it is open; 503 by any other code."""
+"""What a stream is answered with that is closed before it is open."""
 
 View = Callable[[], Awaitable[Response]]
 
@@ -65,8 +66,20 @@ def add_fallback(blueprint: Blueprint, runtime: Runtime) -> None:
         )
 
 
-def check_streams(app: Quart) -> None:
-    """Raise SetupError where something else stands in the streams' place."""
+def check_streams(app: Quart, url: str) -> None:
+    """Raise SetupError where something else stands in the streams' place.
+
+    Args:
+        app: The app.
+        url: The websocket's path.
+    """
+    paths = {f"{url}/events", f"{url}/requests"}
+    for rule in app.url_map.iter_rules():
+        if rule.rule in paths and not rule.endpoint.startswith(f"{BLUEPRINT}."):
+            raise SetupError(
+                f"The app has a route of its own at {rule.rule}, {rule.endpoint!r}: give it "
+                "another path, or ours by QUART_REALTIME_URL."
+            )
     if not hasattr(app.asgi_http_class, "_serves_streams"):
         raise SetupError(
             "app.asgi_http_class was set after Realtime(app), which needs one of its own: set "
@@ -89,7 +102,7 @@ def with_streams(base: type[Any], runtime: Runtime) -> type[Any]:
             return super().__call__(receive, send)
 
         async def handle_request(self, request: Any, send: Any) -> None:
-            if request.path not in ours:
+            if request.path != f"{url}/events":
                 await super().handle_request(request, send)
                 return
             self.scope[_SEND] = send
@@ -155,7 +168,7 @@ async def _events(runtime: Runtime) -> Response:
     except RealtimeError as error:
         return _refused(error)
     scope = cast("dict[str, Any]", request.scope)
-    send = cast(Send, scope[_SEND])
+    send = cast(Send, scope.pop(_SEND))
     connection, stream = await runtime.connect_stream(handshake, places, send)
     scope[_STREAM] = stream
     # In a task and a context of its own: it ends after the response, and asks others meanwhile.
@@ -165,10 +178,14 @@ async def _events(runtime: Runtime) -> Response:
         connection.hear(asked)
     response = _stream_response(stream)
     if opening.code is not None:
-        response.status_code = _STATUS.get(CloseCode(opening.code), 503)
+        response.status_code = _status_of_refusal(opening.code)
     if opening.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(opening.retry_after))
     return response
+
+
+def _status_of_refusal(code: int) -> int:
+    return _STATUS.get(code, 503 if protocol.may_reconnect(code) else 403)
 
 
 def _asked_for() -> tuple[Places, str | None]:
@@ -218,8 +235,7 @@ async def _requests(runtime: Runtime) -> Response:
         frame = error_frame(None, error)
     if frame is None:
         return Response(status=202)
-    response = Response(frame.data, _status_of(frame), mimetype="application/json")
-    return response
+    return Response(frame.data, _status_of(frame), mimetype="application/json")
 
 
 async def _answer(runtime: Runtime) -> Frame | None:

@@ -505,7 +505,9 @@ class Hub:
         if subscriber_id in self._subscribers:
             await self._carry_out(command)
         else:
-            await self.broker.command({**command, "node": self.node})
+            # What a client says may displace nothing that the app has said: it asks again.
+            keep = command["do"] != "hear"
+            await self.broker.command({**command, "node": self.node}, keep=keep)
 
     def obey(self, command: Mapping[str, Any]) -> None:
         """Carry out a command of another process."""

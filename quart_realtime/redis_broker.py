@@ -270,9 +270,10 @@ class RedisBroker(Broker):
         """Return who is in *room*, each user once."""
         return await self._presences.present(room)
 
-    async def command(self, command: Mapping[str, Any]) -> None:
+    async def command(self, command: Mapping[str, Any], *, keep: bool = True) -> None:
         """Have each process carry out *command*, JSON values by name."""
-        await self.publish(Event("command", dump(dict(command)), COMMANDS), COMMANDS_KEPT)
+        kept = COMMANDS_KEPT if keep else HistoryPolicy(0, 0)
+        await self.publish(Event("command", dump(dict(command)), COMMANDS), kept)
 
     async def begin(self, key: str, fingerprint: str, ttl: float) -> bytes | None:
         """Begin a request that is to run once."""

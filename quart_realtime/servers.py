@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket as sockets
-import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
-from functools import cache, partial
-from importlib.metadata import version
 from typing import Any
 
-from attrs import frozen
 from wsproto.connection import Connection as WSConnection
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import (
@@ -31,8 +26,9 @@ from .assembly import Assembly
 from .bookmark import Places
 from .deflate import BoundedDeflate
 from .frames import Frame
+from .inside import HTTP1Line, HTTP2Line, Inside, Unfamiliar, inside_hypercorn, reset
 from .settings import Settings
-from .streaming import Streams, StreamTransport
+from .streaming import Line, Streams, StreamTransport
 from .transport import (
     CLOSE_GRACE,
     GRACE,
@@ -48,9 +44,6 @@ from .turns import Flusher
 from .writing import CHUNK, BatchingProtocol
 
 logger = logging.getLogger("quart_realtime")
-
-KNOWN_HYPERCORNS = ("0.17.", "0.18.")
-"""The versions whose inside is known; others are served by plain ASGI."""
 
 
 class Transports:
@@ -71,8 +64,8 @@ class Transports:
         """Return the transport of the socket that *receive* and *send* belong to."""
         if self._settings.fast_lane:
             try:
-                inside = _inside_hypercorn(send)
-            except _Unfamiliar as error:
+                inside = inside_hypercorn(send)
+            except Unfamiliar as error:
                 self._tell(str(error))
             else:
                 return HypercornTransport(inside, receive, send, self._flusher, self._settings)
@@ -83,12 +76,13 @@ class Transports:
 
         Its reader stood at *places* before.
         """
-        hang_up = None
+        line: Line | None = None
         if self._settings.fast_lane:
-            with suppress(_Unfamiliar):
-                silence = self._settings.ping_interval + GRACE
-                hang_up = _line_under(send, silence)
-        stream = StreamTransport(self._settings.send_buffer, places, hang_up)
+            with suppress(Unfamiliar):
+                line = HTTP1Line(send, self._settings.ping_interval + GRACE)
+            with suppress(Unfamiliar):
+                line = HTTP2Line(send)
+        stream = StreamTransport(self._settings.send_buffer, places, line)
         self._streams.add(stream)
         return stream
 
@@ -104,99 +98,6 @@ class Transports:
             logger.info("websockets are served by plain ASGI, without the fast lane: %s", reason)
 
 
-class _Unfamiliar(Exception):
-    """The server under us isn't one that we know from the inside; the text says why."""
-
-
-@frozen
-class _Inside:
-    """The parts of Hypercorn that a websocket goes through, from the app's side to the network's.
-
-    *stream* is its websocket, with wsproto's connection; *http* has made it out of h11's;
-    *transport* is asyncio's.
-    """
-
-    stream: Any
-    http: Any
-    transport: asyncio.Transport
-
-
-_PARTS = (
-    ("hypercorn.protocol.ws_stream", "WSStream"),
-    ("hypercorn.protocol.h11", "H11Protocol"),
-    ("hypercorn.asyncio.tcp_server", "TCPServer"),
-)
-
-
-_HTTP_PARTS = (("hypercorn.protocol.http_stream", "HTTPStream"), *_PARTS[1:])
-
-
-def _inside_hypercorn(send: Send) -> _Inside:
-    """Go from Hypercorn's *send* down to the transport.
-
-    Raises:
-        _Unfamiliar: something on the way isn't as it is known.
-    """
-    stream, http, server = _parts_under(send, _PARTS)
-    if getattr(getattr(server, "config", None), "read_timeout", None) is not None:
-        raise _Unfamiliar("Hypercorn's read_timeout is set, and ends sockets that it doesn't read")
-    if not hasattr(stream, "handshake"):
-        raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
-    return _Inside(stream, http, server.writer.transport)
-
-
-def _parts_under(send: Send, known_parts: tuple[tuple[str, str], ...]) -> list[Any]:
-    """Return the parts that *send* goes through, the one that has the transport last."""
-    part: Any = send
-    parts = []
-    for known in known_parts:
-        part = getattr(part, "__self__", None)
-        kind = type(part).__module__, type(part).__qualname__
-        if kind != known:
-            raise _Unfamiliar(f"found {'.'.join(kind)} where {'.'.join(known)} was expected")
-        parts.append(part)
-        part = getattr(part, "send", None)
-    if not _hypercorn_version().startswith(KNOWN_HYPERCORNS):
-        raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} is not known")
-    transport = getattr(getattr(parts[-1], "writer", None), "transport", None)
-    if not hasattr(transport, "set_protocol"):
-        raise _Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
-    return parts
-
-
-def _line_under(send: Send, silence: float) -> Callable[[], None]:
-    """Return what frees the TCP connection of an HTTP/1.1 request at once.
-
-    A stream's client says nothing by which it could be missed, so the kernel is told to give it up
-    when it hasn't confirmed what was sent for *silence* seconds (RFC 5482), where that can be told.
-
-    Raises:
-        _Unfamiliar: it isn't known how.
-    """
-    transport: asyncio.Transport = _parts_under(send, _HTTP_PARTS)[-1].writer.transport
-    socket = transport.get_extra_info("socket")
-    option = getattr(sockets, "TCP_USER_TIMEOUT", None)
-    if socket is not None and option is not None:
-        with suppress(OSError):  # It may be no TCP at all.
-            socket.setsockopt(sockets.IPPROTO_TCP, option, round(silence * 1000))
-    return partial(_reset, transport)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    socket = transport.get_extra_info("socket")
-    if socket is not None:
-        with suppress(OSError):  # It may have gone already.
-            # Else the kernel would keep what a peer doesn't read, and try for minutes.
-            socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
-    transport.abort()
-
-
-@cache
-def _hypercorn_version() -> str:
-    return version("hypercorn")
-
-
-_RESET = struct.pack("ii", 1, 0)
 _CLOSED_BUDGET = 4 * 1_048_576
 """How many bytes a client may go on to send after it was told that it is closed."""
 _MESSAGE_TOO_BIG = 1009
@@ -237,10 +138,10 @@ class HypercornTransport(BatchingProtocol):
     )
 
     def __init__(
-        self, inside: _Inside, receive: Receive, send: Send, flusher: Flusher, settings: Settings
+        self, inside: Inside, receive: Receive, send: Send, flusher: Flusher, settings: Settings
     ) -> None:
         super().__init__(inside.transport, flusher)
-        self._inside: _Inside | None = inside
+        self._inside: Inside | None = inside
         self._receive = receive
         self._send = send
         self._limit = settings.send_buffer
@@ -518,7 +419,7 @@ class HypercornTransport(BatchingProtocol):
         self._closing = True
         self._assembly = None
         self.drop()
-        _reset(self._transport)
+        reset(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Let Hypercorn know, which ends the websocket."""

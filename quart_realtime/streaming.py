@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -23,6 +24,16 @@ from .writing import CHUNK
 
 SECONDS_A_TURN = 0.01
 """For how long whoever brings events waits for the streams that take them."""
+
+
+class Line(Protocol):
+    """What lies under a response, as far as it is known."""
+
+    def hang_up(self) -> None:
+        """Free the connection at once, where it is this response's alone."""
+
+    async def drained(self) -> None:
+        """Return when the server keeps nothing back of what it was given."""
 
 
 @frozen
@@ -51,7 +62,7 @@ class StreamTransport:
     Args:
         limit: How many bytes may wait to be taken.
         places: Where its reader stood before.
-        hang_up: Frees the TCP connection at once, None where that isn't known how.
+        line: What lies under the response, None where that isn't known.
 
     Attributes:
         pending: How many bytes wait to be written.
@@ -59,14 +70,12 @@ class StreamTransport:
 
     """
 
-    def __init__(
-        self, limit: int, places: Places, hang_up: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, limit: int, places: Places, line: Line | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.pending = 0
         self.late = False
         self._limit = limit
-        self._hang_up = hang_up
+        self._line = line
         self._bookmark = Bookmark(places)
         self._owed: deque[bytes] = deque()
         self._in_flight = b""
@@ -142,12 +151,11 @@ class StreamTransport:
 
     def abort(self) -> None:
         """Drop what waits, and free the connection as far as that can be done."""
-        if not self._gone.done() or self.pending:
-            writer, self._writer = self._writer, None
-            if writer is not None and not self._written.is_set():
-                if self._hang_up is not None:
-                    self._hang_up()
-                writer.cancel()
+        writer, self._writer = self._writer, None
+        if writer is not None and not self._written.is_set():
+            if self._line is not None:
+                self._line.hang_up()
+            writer.cancel()
         self._drop()
         self._end(CloseCode.ABNORMAL)
 
@@ -163,6 +171,8 @@ class StreamTransport:
         while not self._gone.done() or self._owed:
             if self._owed:
                 yield self._take_chunk()
+                if self._line is not None:
+                    await self._line.drained()
             elif self._finishing:
                 break
             else:

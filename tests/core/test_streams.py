@@ -14,6 +14,7 @@ from quart.testing.connections import TestHTTPConnection as HTTPConnection
 from quart_jwt_extended import create_access_token, get_jwt_identity
 
 from quart_realtime import Realtime, SetupError
+from quart_realtime.connection import Connection
 
 from ..conftest import make_app
 
@@ -124,3 +125,31 @@ async def test_a_class_of_the_app_s_own_set_too_late_shows_at_start_up() -> None
     app.asgi_http_class = Quart.asgi_http_class
     with pytest.raises(SetupError, match="asgi_http_class was set after"):
         await app.startup()
+
+
+@pytest.mark.parametrize("name", ["events", "requests"])
+async def test_a_route_of_the_app_s_own_in_their_place_shows_at_start_up(name: str) -> None:
+    app = with_cookies()
+
+    @app.get(f"/ws/{name}")
+    async def own() -> str:
+        return ""
+
+    with pytest.raises(SetupError, match=f"route of its own at /ws/{name}, 'own'"):
+        await app.startup()
+
+
+@pytest.mark.parametrize(("code", "status"), [(4100, 503), (4700, 403)])
+async def test_a_hook_that_closes_is_told_by_the_status(code: int, status: int) -> None:
+    app = make_app()
+    realtime = Realtime(app)
+
+    @realtime.on_connect
+    async def turn_away(connection: Connection) -> None:
+        await connection.close(code, "not today")
+
+    async with app.test_app():
+        bearer = f"Bearer {await token(app)}"
+        async with stream(app, Authorization=bearer) as refused:
+            assert (await frame(refused))["type"] == "closing"
+            assert refused.status_code == status

@@ -6,16 +6,22 @@ import asyncio
 import base64
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from ..waiting import until
 from .conftest import APP, make_token
 from .nginx import fronting
 from .nodes import call, nodes, publish
+from .raw_socket import BOUND
 from .server import Server, memory_flat, serving
 from .sockets import freed
 from .streams import Response, asking, post_message, streaming
@@ -28,6 +34,19 @@ OTHER = "https://app.example.com"
 def request(resource: str, action: str, key: str | None = None, **payload: Any) -> dict[str, Any]:
     payload = {"action": action, **payload}
     return {"type": "request", "id": "r1", "resource": resource, "key": key, "payload": payload}
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Server]:
+    with serving(APP, ALLOWED_ORIGINS=[OTHER], RATE_LIMIT="5/minute") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[Server]:
+    """Serve with little room for slow readers."""
+    with serving(APP, SEND_BUFFER=MIB, RATE_LIMIT=None, HISTORY_SIZE=0) as server:
+        yield server
 
 
 async def greeted(stream: Response) -> str:
@@ -76,21 +95,20 @@ async def test_a_foreign_page_gets_neither_stream_nor_answer(server: Server) -> 
     assert status == 403
 
 
-async def test_a_page_of_an_allowed_origin_may_read(token: Any) -> None:
-    with serving(APP, ALLOWED_ORIGINS=[OTHER]) as server:
-        ask = {"Origin": OTHER, "Access_Control_Request_Method": "GET"}
-        async with asking(server, "OPTIONS", "/ws/events", **ask) as preflight:
-            assert preflight.status == 204
-            assert preflight.headers["access-control-allow-origin"] == OTHER
-            assert "Authorization" in preflight.headers["access-control-allow-headers"]
-        for path, body in (("/ws/events", None), ("/ws/requests", request("echo", "say", text=""))):
-            method = "GET" if body is None else "POST"
-            async with asking(
-                server, method, path, token=token("ana"), body=body, Origin=OTHER
-            ) as answer:
-                assert answer.status == 200
-                assert answer.headers["access-control-allow-origin"] == OTHER
-                assert answer.headers["vary"] == "Origin"
+async def test_a_page_of_an_allowed_origin_may_read(strict: Server, token: Any) -> None:
+    ask = {"Origin": OTHER, "Access_Control_Request_Method": "GET"}
+    async with asking(strict, "OPTIONS", "/ws/events", **ask) as preflight:
+        assert preflight.status == 204
+        assert preflight.headers["access-control-allow-origin"] == OTHER
+        assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    for path, body in (("/ws/events", None), ("/ws/requests", request("echo", "say", text=""))):
+        method = "GET" if body is None else "POST"
+        async with asking(
+            strict, method, path, token=token("ana"), body=body, Origin=OTHER
+        ) as answer:
+            assert answer.status == 200
+            assert answer.headers["access-control-allow-origin"] == OTHER
+            assert answer.headers["vary"] == "Origin"
 
 
 async def test_a_forbidden_room_is_refused_and_the_others_are_heard(server: Server) -> None:
@@ -276,26 +294,25 @@ async def test_who_is_too_many_or_comes_too_late_is_told_so_by_the_status() -> N
 
 
 @pytest.mark.lane("fast")
-async def test_a_reader_that_stops_is_ended_and_leaves_nothing_behind() -> None:
+async def test_a_reader_that_stops_is_ended_and_leaves_nothing_behind(narrow: Server) -> None:
     heard: list[int] = []
-    with serving(APP, SEND_BUFFER=MIB, RATE_LIMIT=None, HISTORY_SIZE=0) as server:
-        async with (
-            streaming(server, make_token("ana"), "numbers:slow", receive_buffer=8192) as slow,
-            streaming(server, make_token("luis"), "numbers:slow") as luis,
-        ):
-            for stream in (slow, luis):
-                await greeted(stream)
-                await answered(stream)
-            slow.stop_reading()
-            with memory_flat(server, 16 * MIB):
-                # More than the kernel keeps, and then the server.
-                for start in range(0, 400, 20):
-                    await call(server, "POST", f"/numbers/slow/{start}/{start + 20}/padded/32768")
-                    heard += [data["number"] for data in await luis.events(20)]
-                assert server.logs("4005 too much was waiting")
-                await until(lambda: _connections(server, 1))
-            assert heard == list(range(400))
-            await freed(server, slow, 5)
+    async with (
+        streaming(narrow, make_token("ana"), "numbers:slow", receive_buffer=8192) as slow,
+        streaming(narrow, make_token("luis"), "numbers:slow") as luis,
+    ):
+        for stream in (slow, luis):
+            await greeted(stream)
+            await answered(stream)
+        slow.stop_reading()
+        with memory_flat(narrow, 16 * MIB):
+            # More than the kernel keeps, and then the narrow.
+            for start in range(0, 400, 20):
+                await call(narrow, "POST", f"/numbers/slow/{start}/{start + 20}/padded/32768")
+                heard += [data["number"] for data in await luis.events(20)]
+            assert narrow.logs("4005 too much was waiting")
+            await until(lambda: _connections(narrow, 1))
+        assert heard == list(range(400))
+        await freed(narrow, slow, 5)
 
 
 async def _connections(server: Server, count: int) -> bool:
@@ -343,22 +360,21 @@ async def test_a_message_sent_twice_under_one_key_is_run_once(server: Server) ->
     ] == 1
 
 
-async def test_who_posts_too_much_is_limited_whatever_stream_it_claims() -> None:
-    with serving(APP, RATE_LIMIT="5/minute") as server:
-        statuses = [
-            (
-                await post_message(
-                    server,
-                    make_token("ana"),
-                    request("echo", "say", text=""),
-                    X_Realtime_Connection=f"made-up-{number}",
-                )
-            )[0]
-            for number in range(7)
-        ]
-        assert statuses == [200] * 5 + [429] * 2
-        status, _ = await post_message(server, make_token("luis"), request("echo", "say", text=""))
-        assert status == 200
+async def test_who_posts_too_much_is_limited_whatever_stream_it_claims(strict: Server) -> None:
+    statuses = [
+        (
+            await post_message(
+                strict,
+                make_token("eva"),
+                request("echo", "say", text=""),
+                X_Realtime_Connection=f"made-up-{number}",
+            )
+        )[0]
+        for number in range(7)
+    ]
+    assert statuses == [200] * 5 + [429] * 2
+    status, _ = await post_message(strict, make_token("luis"), request("echo", "say", text=""))
+    assert status == 200
 
 
 async def test_a_stream_subscribes_and_pings_by_posted_messages(server: Server) -> None:
@@ -441,6 +457,71 @@ async def test_a_message_that_another_node_takes_reaches_the_stream(pair: list[S
         assert (await ana.until("response"))["id"] == "s1"
         await publish(other, "far", 3, 4)
         assert await ana.events(1) == [3]
+
+
+class StreamOverHTTP2:
+    """A stream that is one of an HTTP/2 connection's; it takes more only when the test reads."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h2.connection.H2Connection(h2.config.H2Configuration())
+        self._text = ""
+        self.status = ""
+
+    async def open(self, token: str, path: str) -> None:
+        self._http.initiate_connection()
+        head = {":method": "GET", ":scheme": "http", ":path": path, ":authority": "127.0.0.1"}
+        headers = [*head.items(), ("authorization", f"Bearer {token}")]
+        self._http.send_headers(1, headers, end_stream=True)
+        self._writer.write(self._http.data_to_send())
+
+    async def read(self) -> str:
+        """Return what has come of the body, and make room for more."""
+        async with asyncio.timeout(BOUND):
+            data = await self._reader.read(65_536)
+        assert data
+        for event in self._http.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.status = dict(event.headers)[b":status"].decode()
+            elif isinstance(event, h2.events.DataReceived):
+                self._text += event.data.decode()
+                self._http.acknowledge_received_data(event.flow_controlled_length, 1)
+        self._writer.write(self._http.data_to_send())
+        return self._text
+
+    async def until(self, text: str) -> None:
+        while text not in await self.read():
+            pass
+
+
+@asynccontextmanager
+async def over_http2(server: Server, token: str, room: str) -> AsyncIterator[StreamOverHTTP2]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    stream = StreamOverHTTP2(reader, writer)
+    try:
+        await stream.open(token, f"/ws/events?rooms={quote(room)}")
+        await stream.until('"id":"rooms"')
+        yield stream
+    finally:
+        writer.transport.abort()
+
+
+async def test_a_stream_of_http_2_is_like_any_other(server: Server) -> None:
+    async with over_http2(server, make_token("ana"), "numbers:two") as ana:
+        assert ana.status == "200"
+        await publish(server, "two", 41, 43)
+        await ana.until('"data":42')
+    await until(lambda: _connections(server, 0))
+
+
+@pytest.mark.lane("fast")
+async def test_a_reader_over_http_2_that_stops_is_ended(narrow: Server) -> None:
+    async with over_http2(narrow, make_token("ana"), "numbers:slow"):
+        # Without its leave no more than its window of 64 KiB goes out.
+        with memory_flat(narrow, 16 * MIB):
+            await call(narrow, "POST", "/numbers/slow/0/100/padded/32768")
+            await until(lambda: _connections(narrow, 0))
 
 
 async def test_it_comes_through_nginx_at_once(server: Server, tmp_path: Path) -> None:

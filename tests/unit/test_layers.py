@@ -45,6 +45,7 @@ SERVER = [
     "assembly",
     "deflate",
     "streaming",
+    "inside",
     "servers",
     "stopping",
     "inbox",

@@ -14,7 +14,7 @@ import pytest
 from attrs import frozen
 from wsproto.connection import Connection, ConnectionType
 
-from quart_realtime import servers
+from quart_realtime import inside
 from quart_realtime.asgi import ASGITransport
 from quart_realtime.frames import Frame
 from quart_realtime.servers import HypercornTransport, Transports
@@ -71,8 +71,8 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 @pytest.fixture(autouse=True)
 def version(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Have Hypercorn say that it is of a version that is known, or of another."""
-    known = [f"{servers.KNOWN_HYPERCORNS[0]}3"]
-    monkeypatch.setattr(servers, "_hypercorn_version", lambda: known[0])
+    known = [f"{inside.KNOWN_HYPERCORNS[0]}3"]
+    monkeypatch.setattr(inside, "_hypercorn_version", lambda: known[0])
     return known
 
 
@@ -81,7 +81,7 @@ def transports() -> Transports:
     return Transports(Settings())
 
 
-@pytest.mark.parametrize("known", servers.KNOWN_HYPERCORNS)
+@pytest.mark.parametrize("known", inside.KNOWN_HYPERCORNS)
 def test_a_hypercorn_that_is_known_has_the_fast_lane(
     transports: Transports, log: pytest.LogCaptureFixture, version: list[str], known: str
 ) -> None:
@@ -198,7 +198,7 @@ def test_the_version_of_the_hypercorn_that_is_installed_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.undo()
-    assert servers._hypercorn_version().startswith(servers.KNOWN_HYPERCORNS)
+    assert inside._hypercorn_version().startswith(inside.KNOWN_HYPERCORNS)
 
 
 async def test_what_all_sockets_are_owed_can_be_waited_for(transports: Transports) -> None:
