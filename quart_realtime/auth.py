@@ -37,9 +37,8 @@ from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
 from .errors import SetupError, TokenRefused
-from .handshake import Brought, Handshake
+from .handshake import Brought, Handshake, offered_token
 from .identity import ANY_ORIGIN, Identity
-from .protocol import BEARER_PREFIX
 from .settings import Settings
 
 _EXTENSION = "quart-jwt-extended"
@@ -184,9 +183,9 @@ class JWTAuthenticator:
         return Brought(token, asks=token is not None, used_up=used_up)
 
     def _token_of(self, websocket: Websocket) -> str | None:
-        for offered in websocket.requested_subprotocols:
-            if offered.startswith(BEARER_PREFIX):
-                return offered.removeprefix(BEARER_PREFIX)
+        offered = offered_token(websocket)
+        if offered is not None:
+            return offered
         header = websocket.headers.get(jwt_config.header_name)
         if header:
             return _strip_header(header, jwt_config.header_type)

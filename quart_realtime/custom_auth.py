@@ -24,9 +24,8 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .handshake import Brought, Handshake
+from .handshake import Brought, Handshake, offered_token
 from .identity import ANY_ORIGIN, Identity
-from .protocol import BEARER_PREFIX
 from .registry import AnyFunction, Login, calling_line, describe
 from .results import error_of
 from .settings import Settings
@@ -94,14 +93,7 @@ class CallableAuthenticator:
         then: browsers send cookies for whatever page asks.
         """
         used_up = set()
-        token = next(
-            (
-                offered.removeprefix(BEARER_PREFIX)
-                for offered in websocket.requested_subprotocols
-                if offered.startswith(BEARER_PREFIX)
-            ),
-            None,
-        )
+        token = offered_token(websocket)
         kind, _, shown = websocket.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             used_up.add("authorization")

@@ -10,7 +10,7 @@ from quart.wrappers import Websocket
 from werkzeug.datastructures import Headers
 
 from .cookies import set_cookie
-from .protocol import SUBPROTOCOL
+from .protocol import BEARER_PREFIX, SUBPROTOCOL
 from .settings import split_origin
 
 _OF_THIS_HOP = frozenset(
@@ -125,6 +125,14 @@ def _without_used_up(scope: dict[str, Any], used_up: Collection[str]) -> dict[st
     ]
     scope["subprotocols"] = []
     return scope
+
+
+def offered_token(websocket: Websocket) -> str | None:
+    """Return the token among the subprotocols, the one place where a page can put it."""
+    for offered in websocket.requested_subprotocols:
+        if offered.startswith(BEARER_PREFIX):
+            return offered.removeprefix(BEARER_PREFIX)
+    return None
 
 
 def origin_is_allowed(websocket: Websocket, allowed: str | Collection[str] | None) -> bool:
