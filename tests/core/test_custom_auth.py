@@ -168,7 +168,7 @@ async def test_cookies_that_do_not_count_are_not_there(headers: dict[str, str]) 
 
 
 async def test_quart_auths_user_logs_in() -> None:
-    app = bare_app(AUTH_TIMEOUT=0.5)
+    app = bare_app()
     QuartAuth(app, cookie_secure=False)
     realtime = Realtime(app, authenticate=lambda: current_user.auth_id)
 
@@ -188,15 +188,13 @@ async def test_quart_auths_user_logs_in() -> None:
     async with realtime_client(app, browser=browser) as ana:
         assert ana.connected["user_id"] == "ana"
         assert await ana.request("users", "me") == {"user_id": "ana"}
-    with pytest.raises(AssertionError, match="closed with 4002"):
-        async with realtime_client(app, browser=app.test_client()):
-            pass
 
 
 async def test_nobodys_cookie_is_refused_at_once_and_who_shows_nothing_may_still_say() -> None:
-    app = app_with(by_session, AUTH_TIMEOUT=0.2)
-    assert await code_of(app, headers=OWN | {"Cookie": "theme=dark"}) == CloseCode.UNAUTHORIZED
-    assert await code_of(app, headers=OWN) == CloseCode.AUTH_TIMEOUT
+    cookie = OWN | {"Cookie": "theme=dark"}
+    assert await code_of(app_with(by_session), headers=cookie) == CloseCode.UNAUTHORIZED
+    in_no_time = app_with(by_session, AUTH_TIMEOUT=0.1)
+    assert await code_of(in_no_time, headers=OWN) == CloseCode.AUTH_TIMEOUT
 
 
 async def test_a_token_of_nobody_is_refused_and_said_nowhere() -> None:
@@ -341,7 +339,7 @@ async def test_it_is_not_asked_for_each_request() -> None:
 
 async def test_other_claims_and_a_later_end_are_taken_with_the_next_look() -> None:
     account = Account()
-    account.said = Identity("ana", {"boxes": ["1"]}, time.time() + 1)
+    account.said = Identity("ana", {"boxes": ["1"]}, time.time() + 5)
     app = bare_app(PING_INTERVAL=0.1)
     realtime = Realtime(app, authenticate=account)
 
@@ -356,9 +354,8 @@ async def test_other_claims_and_a_later_end_are_taken_with_the_next_look() -> No
         assert (await client.expect("room_left"))["room"] == "box:1"
         (connection,) = realtime.connections()
         assert connection.identity == account.said
-        await asyncio.sleep(1.1)  # The first end, which holds no longer.
-        await client.send({"type": "ping", "id": "1"})
-        assert (await client.receive("pong"))["id"] == "1"
+        after_the_first_end = asyncio.get_running_loop().time() + 8
+        assert connection._heartbeat.overdue(after_the_first_end) is None
 
 
 async def test_logging_out_over_the_socket_ends_it_with_the_next_look() -> None:
