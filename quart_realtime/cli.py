@@ -1,16 +1,19 @@
-"""``quart realtime …``: what can be done from the terminal."""
+"""``quart realtime …``: commands on Quart's own command line."""
 
 from __future__ import annotations
 
 import click
 
-from .cli_client import COMMANDS
+from . import cli_client
+
+COMMANDS: tuple[click.Command, ...] = (*cli_client.COMMANDS,)
+"""All commands; each module has those of one job."""
 
 
 @click.group()
 def realtime() -> None:
-    """Look at an app's realtime side, and use it."""
+    """What an app answers and tells over its websocket."""
 
 
-for command in COMMANDS:
-    realtime.add_command(command)
+for _command in COMMANDS:
+    realtime.add_command(_command)

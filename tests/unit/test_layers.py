@@ -106,6 +106,7 @@ KEPT_APART = {
     "wsproto": {"servers", "deflate"},
     "quart.testing": {"servers", "testing"},
     "websockets": {"client_link"},
+    "click": {"cli", "cli_bench", "cli_client", "cli_common", "cli_events"},
     "prometheus_client": {"metrics"},
     "redis": {"redis_servers", "redis_link", "redis_sync"},
 }
