@@ -31,6 +31,7 @@ def main(dist: Path) -> None:
         for command in (
             ["-m", "pip", "install", "--quiet", f"{wheel}[demo]"],
             ["-c", IMPORT],
+            ["-m", "quart", "realtime", "--help"],
             ["-m", "example_app.demo"],
         ):
             subprocess.run([python, *command], cwd=elsewhere, check=True, timeout=300)
