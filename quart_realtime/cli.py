@@ -1,4 +1,4 @@
-"""``quart realtime …``: what can be done from the terminal."""
+"""``quart realtime …``: commands on Quart's own command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import cli_client, contract_commands
 
 @click.group()
 def realtime() -> None:
-    """Look at an app's realtime side, and use it."""
+    """What an app answers and tells over its websocket."""
 
 
 for command in (*contract_commands.COMMANDS, *cli_client.COMMANDS):

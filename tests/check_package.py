@@ -44,6 +44,7 @@ def main(dist: Path) -> None:
         for command, where in (
             (["-m", "pip", "install", "--quiet", f"{wheel}[demo]"], elsewhere),
             (["-c", IMPORT], elsewhere),
+            (["-m", "quart", "realtime", "--help"], elsewhere),
             (["-m", "example_app.demo"], elsewhere),
             (["-m", "pip", "install", "--quiet", *TESTED_BY], elsewhere),
             (["-m", "pytest", "-q", *TESTS], unpacked),
@@ -58,13 +59,14 @@ def check_wheel(wheel: Path) -> None:
         names = {name for name in archive.namelist() if not name.endswith("/")}
     folders = {name.partition("/")[0] for name in names}
     assert {re.sub(r"-.*\.", ".", folder) for folder in folders} == {
+        "pytest_quart_realtime.py",
         "quart_realtime",
         "example_app",
         "quart_realtime.dist-info",
     }, folders
     source = {
         str(path.relative_to(ROOT))
-        for pattern in ("*.py", "static/*.js")
+        for pattern in ("*.py", "static/*.js", "static/inspector/*")
         for path in (ROOT / "quart_realtime").glob(pattern)
     }
     assert not source - names, f"missing in the wheel: {source - names}"

@@ -188,6 +188,8 @@ async def test_where_a_room_stands_is_where_the_subscriber_was_brought_to(
     newest = await publish(broker, 1, 2)
     await listener.has(events=2)
     assert await broker.recover(Position("room"), KEPT) == Recovery(newest)
+    assert broker.stands("room") == newest
+    assert broker.stands("another") is None
 
 
 async def test_a_history_that_has_lost_one_recovers_nothing(broker: Broker) -> None:
