@@ -13,6 +13,7 @@ from quart.wrappers import Websocket
 from quart_schema import hide
 from werkzeug.exceptions import TooManyRequests
 
+from .documentation import Documentation
 from .errors import RateLimited, SetupError
 from .handshake import Handshake, origin_is_allowed
 from .proxies import see_through
@@ -91,6 +92,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     blueprint.add_websocket(runtime.settings.url, view_func=connect)
     path = f"{runtime.settings.url}/client/<path:name>"
     blueprint.add_url_rule(path, view_func=client, methods=["GET"])
+    Documentation(runtime).add_to(blueprint)
     return blueprint
 
 

@@ -75,6 +75,7 @@ SERVER = [
     "workers",
     "startup",
     "runtime",
+    "documentation",
     "endpoint",
     "extension",
     "contract_commands",
