@@ -47,6 +47,8 @@ def load(app: Quart, overrides: dict[str, Any]) -> None:
         MAX_CONTENT_LENGTH=64 * 1024,
         # A new version of the page must not meet scripts of the old one.
         SEND_FILE_MAX_AGE_DEFAULT=0,
+        # What an example answers is no secret.
+        QUART_REALTIME_DOCS=True,
     )
     app.config.update(from_environment())
     app.config.update(overrides)

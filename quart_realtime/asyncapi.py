@@ -46,7 +46,7 @@ def asyncapi_document(contract: Contract, server: str = SERVER) -> dict[str, Any
         server: Where the app is: an origin, ``wss://chat.example.com``.
     """
     messages = dict(protocol_messages(contract))
-    operations = dict(_protocol_operations())
+    operations: dict[str, Any] = {}
     for operation in contract.operations:
         key = _key(operation.name)
         messages[f"{key}.request"] = request_message(operation, contract)
@@ -55,6 +55,7 @@ def asyncapi_document(contract: Contract, server: str = SERVER) -> dict[str, Any
     for event in contract.events:
         messages[_event_key(event)] = event_message(event)
         operations[_event_key(event)] = _told(event)
+    operations |= _protocol_operations()
     return {
         "asyncapi": VERSION,
         "info": {
@@ -70,7 +71,6 @@ def asyncapi_document(contract: Contract, server: str = SERVER) -> dict[str, Any
                 "title": "The websocket",
                 "description": "All that is asked and told goes over one connection.",
                 "messages": messages,
-                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
             },
             **dict(_room_channels(contract)),
         },

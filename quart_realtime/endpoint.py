@@ -12,6 +12,7 @@ from quart import Blueprint, Quart, Response, abort, send_from_directory, websoc
 from quart.wrappers import Websocket
 from quart_schema import hide
 
+from .documentation import Documentation
 from .door import count_handshake, handshake_of, refuse_foreign
 from .errors import SetupError
 from .fallback import add_fallback, check_streams
@@ -78,6 +79,7 @@ def make_blueprint(runtime: Runtime) -> Blueprint:
     blueprint.add_url_rule(path, view_func=client, methods=["GET"])
     add_fallback(blueprint, runtime)
     add_inspector(blueprint, runtime, _OPENING)
+    Documentation(runtime).add_to(blueprint)
     return blueprint
 
 

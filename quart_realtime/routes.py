@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 from . import wrappers
 from .errors import SetupError
 from .registry import AnyFunction, Exposure, Handler, Registry, describe
+from .settings import BLUEPRINT
 
 logger = logging.getLogger("quart_realtime")
 
@@ -57,7 +58,8 @@ def resolve(app: Quart, registry: Registry) -> tuple[Resolutions, list[str]]:
         endpoint: _View(endpoint, view, _rules(app, endpoint))
         for endpoint, view in app.view_functions.items()
     }
-    views = {endpoint: view for endpoint, view in views.items() if view.rules}
+    own = f"{BLUEPRINT}."  # Our views reach every handler, and wrap none.
+    views = {name: view for name, view in views.items() if view.rules and not name.startswith(own)}
     elsewhere = wrappers.Elsewhere(app)
     problems: list[str] = []
     resolved: Resolutions = {}

@@ -19,6 +19,9 @@ from .proxies import Network, parse_network
 PREFIX = "QUART_REALTIME_"
 BLUEPRINT = "quart_realtime"
 """The name of the blueprint that the websocket is registered by."""
+_COMPONENT = "https://cdn.jsdelivr.net/npm/@asyncapi/react-component@3.2.1"
+DOCS_JS_URL = f"{_COMPONENT}/browser/standalone/without-parser.js"
+DOCS_CSS_URL = f"{_COMPONENT}/styles/default.min.css"
 
 
 def _positive(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
@@ -39,6 +42,19 @@ def _count_or_none(settings: Settings, attribute: Attribute[Any], value: Any) ->
 def _flag(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
     if type(value) is not bool:
         raise ValueError("True or False")
+
+
+def _flag_or_none(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    if value is not None and type(value) is not bool:
+        raise ValueError("True, False, or None for what app.debug is")
+
+
+def _file_url(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
+    # Nothing that would end an attribute of the page, or an entry of its policy.
+    if not isinstance(value, str) or not re.fullmatch(r"(https?://|/)[^\s;,'\"<>]+", value):
+        raise ValueError(
+            'a URL such as "https://cdn.example.com/file", or a path of the app\'s own'
+        )
 
 
 def _path(settings: Settings, attribute: Attribute[Any], value: Any) -> None:
@@ -166,6 +182,9 @@ class Settings:
     compression: bool = field(default=False, validator=_flag)
     require_room: bool = field(default=False, validator=_flag)
     inspector: Any = field(default=False, validator=_claims)
+    docs: bool | None = field(default=None, validator=_flag_or_none)
+    docs_js_url: str = field(default=DOCS_JS_URL, validator=_file_url)
+    docs_css_url: str = field(default=DOCS_CSS_URL, validator=_file_url)
 
     @property
     def proxies(self) -> tuple[Network, ...]:

@@ -36,8 +36,8 @@ export const client = createWebSocketClient<Api>("token");
 """
 
 
-def compiled(directory: Path) -> dict[str, list[str]]:
-    """Return what ``tsc`` has to say of each program in *directory*: ``line: error``."""
+def compile_in(directory: Path) -> dict[str, list[str]]:
+    """Return what ``tsc`` finds wrong with each program in *directory*: ``line: error``."""
     (directory / "package.json").write_text('{"type": "module"}')
     (directory / "tsconfig.json").write_text(json.dumps(TSCONFIG))
     done = subprocess.run(
@@ -151,22 +151,22 @@ def test_a_program_compiles_against_the_types_of_its_app_and_a_wrong_call_does_n
     ):
         head = HEAD.format(client=CLIENT.as_posix(), api=api)
         (tmp_path / f"{name}.ts").write_text(head + program)
-    found = compiled(tmp_path)
+    found = compile_in(tmp_path)
     assert set(found) == {"wrong", "outdated"}
     for error, expected in zip(
         found["wrong"],
         [
             """1: .* '"order"' is not assignable to parameter of type '"orders"'""",
             """2: .* '"crate"' is not assignable to parameter of type""",
-            "3: .* Property 'amount' is missing in type",
-            """4: .* '"old"' is not assignable to type '"done" | "new" | undefined'""",
-            """5: .* '"sold"' is not assignable to parameter of type '"ordered" | "sold_out"'""",
+            "3: .* '{ shop: number; item: string; }' is not assignable to parameter of type",
+            """4: .* '"old"' is not assignable to type""",
+            """5: .* '"sold"' is not assignable to parameter of type""",
             "6: .* Property 'nothing' does not exist on type 'string'",
             "7: .* does not satisfy the expected type",
         ],
         strict=True,
     ):
-        assert re.match(expected.replace("|", r"\|"), error), error
+        assert re.match(expected, error), error
     assert found["outdated"] == [
         "1: error TS2322: Type 'number' is not assignable to type 'string'.",
         "2: error TS1360: Type 'string' does not satisfy the expected type 'number'.",

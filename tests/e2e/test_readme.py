@@ -80,7 +80,7 @@ async def test_what_it_shows_of_using_it_runs_as_it_stands(
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    setup, test = (block.strip() for block in blocks("README.md", "shell"))
+    setup, test, *_ = (block.strip() for block in blocks("README.md", "shell"))
     assert test in (ROOT / ".ci" / "run").read_text()
     assert setup == 'python -m pip install -e ".[demo]" && python -m example_app'
 

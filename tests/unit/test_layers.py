@@ -87,6 +87,7 @@ SERVER = [
     "door",
     "fallback",
     "inspector_pages",
+    "documentation",
     "endpoint",
     "extension",
     "cli_common",
