@@ -30,6 +30,7 @@ from .frames import Frame, closing_frame, error_frame
 from .handshake import Handshake
 from .protocol import CloseCode
 from .proxies import see_through
+from .registry import describe
 from .runtime import Runtime
 from .settings import BLUEPRINT
 from .streaming import StreamTransport, as_event
@@ -76,9 +77,10 @@ def check_streams(app: Quart, url: str) -> None:
     paths = {f"{url}/events", f"{url}/requests"}
     for rule in app.url_map.iter_rules():
         if rule.rule in paths and not rule.endpoint.startswith(f"{BLUEPRINT}."):
+            view = describe(app.view_functions[rule.endpoint])
             raise SetupError(
-                f"The app has a route of its own at {rule.rule}, {rule.endpoint!r}: give it "
-                "another path, or ours by QUART_REALTIME_URL."
+                f"The app has a route of its own at {rule.rule}, {rule.endpoint!r}, which is "
+                f"{view}: give one of the two another path, ours by QUART_REALTIME_URL."
             )
     if not hasattr(app.asgi_http_class, "_serves_streams"):
         raise SetupError(

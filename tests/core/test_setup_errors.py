@@ -214,6 +214,11 @@ def two_websockets(app: Quart, realtime: Realtime) -> None:
 
 
 @mistake
+def a_route_in_the_streams_place(app: Quart, realtime: Realtime) -> None:
+    app.add_url_rule("/ws/events", "own", view)
+
+
+@mistake
 def another_connection_class(app: Quart, realtime: Realtime) -> None:
     app.asgi_websocket_class = ASGIWebsocketConnection  # type: ignore[assignment]
 

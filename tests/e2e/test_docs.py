@@ -29,7 +29,13 @@ from .server import Server, serving
 APPS = ROOT / "tests" / "existing_app"
 BEFORE, AFTER = APPS / "before", APPS / "after"
 TUTORIAL = "docs/tutorial.md"
-IN_ANOTHER_TEST = {"README.md": "test_readme.py"}
+IN_ANOTHER_TEST = {
+    "README.md": "tests/e2e/test_readme.py",
+    "docs/authentication.md": "tests/e2e/test_authentication_docs.py",
+    "docs/cli.md": "tests/e2e/test_cli.py",
+    "docs/contract.md": "tests/contract/test_guide.py",
+    "docs/testing.md": "tests/core/test_pytest_plugin.py",
+}
 """The pages whose examples have a test of their own, and where."""
 PYTHON_PAGES = [page for page in PAGES if page not in IN_ANOTHER_TEST and to_run(page, "python")]
 
@@ -42,6 +48,11 @@ async def test_a_pages_examples_run_and_make_an_app_that_starts(
     app = build(page)["app"]
     async with app.test_app():
         pass
+
+
+def test_pages_with_a_test_of_their_own_are_read_by_it() -> None:
+    for page, test in IN_ANOTHER_TEST.items():
+        assert page.removeprefix("docs/") in (ROOT / test).read_text(), page
 
 
 def test_what_cannot_be_run_says_why_and_is_at_least_python() -> None:
