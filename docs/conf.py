@@ -5,6 +5,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 HERE = Path(__file__).parent
 
@@ -95,6 +96,9 @@ def _included(app: Sphinx, name: str, after: str | None, before: str | None) -> 
     file = (HERE / name).resolve()
     app.env.note_dependency(str(file))
     text = file.read_text(encoding="utf-8")
+    for mark in (after, before):
+        if mark is not None and mark not in text:
+            raise ExtensionError(f"{name} has no {mark!r}, by which a page includes it")
     if after is not None:
         text = text.partition(after)[2]
     if before is not None:
