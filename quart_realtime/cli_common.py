@@ -194,13 +194,19 @@ def write_json(value: Any, *, indent: int | None = 2) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return *text* with whatever a terminal would obey or hide escaped, but for *keep*."""
+    """Return *text* with whatever a terminal would obey or hide escaped as in JSON, but for *keep*.
+
+    JSON stays what it was.
+    """
     return "".join(
-        character
-        if character.isprintable() or character in keep
-        else character.encode("unicode_escape", "replace").decode()
+        character if character.isprintable() or character in keep else _escaped(character)
         for character in text
     )
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04x}" for at in range(0, len(units), 2))
 
 
 def _in_colour(match: re.Match[str]) -> str:

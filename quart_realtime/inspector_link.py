@@ -44,6 +44,7 @@ class Looker:
         subprotocol: What its handshake is answered with.
         about: What the page is told first of all.
         check: Raises TokenRefused where the page's token counts no longer.
+        draining: Tells whether the server takes no more connections, and is rid of those there are.
         seconds: For how long its token counts; None for ever.
     """
 
@@ -54,6 +55,7 @@ class Looker:
         subprotocol: str | None,
         about: dict[str, Any],
         check: Callable[[], Awaitable[None]],
+        draining: Callable[[], bool],
         seconds: float | None,
     ) -> None:
         self._inspector = inspector
@@ -61,6 +63,7 @@ class Looker:
         self._subprotocol = subprotocol
         self._about = about
         self._check = check
+        self._draining = draining
         loop = asyncio.get_running_loop()
         self._until = None if seconds is None else loop.time() + seconds
         self._view = View()
@@ -110,6 +113,8 @@ class Looker:
         next_check = loop.time() + CHECK_EVERY
         while True:
             now = loop.time()
+            if self._draining():
+                return CloseCode.RESTART, "the server is stopping"
             if self._until is not None and now >= self._until:
                 return CloseCode.TOKEN_EXPIRED, "the token has expired"
             if now >= next_check:

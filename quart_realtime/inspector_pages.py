@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +30,7 @@ _FOLDER = Path(__file__).with_name("static") / "inspector"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FILES = frozenset(file.name for file in _FOLDER.glob("*") if file.suffix in _TYPES)
 _LOCAL_HOST = re.compile(r"(localhost|[\w.-]+\.localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.ASCII)
+_OF_PROXIES = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -42,8 +42,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-Open = Callable[..., Awaitable[Any]]
 
 
 def live_path(settings: Settings) -> str:
@@ -73,7 +71,7 @@ class Door:
             return True
         if not self._runtime.app.debug:
             return False
-        proxied = "Forwarded" in asked.headers or "X-Forwarded-For" in asked.headers
+        proxied = any(_OF_PROXIES.fullmatch(name.lower()) for name, _ in asked.headers)
         host = asked.headers.get("Host", "")
         local = _is_loopback(self.address(asked)) and _LOCAL_HOST.fullmatch(host.lower())
         if local and not proxied:
@@ -220,16 +218,15 @@ async def _look(
             await runtime.check_again(handshake, identity)
 
     transport = await runtime.take_in(receive, send)
-    looker = Looker(
+    return Looker(
         runtime.inspector,
         transport,
         handshake.subprotocol,
         _about(runtime),
         check,
+        lambda: runtime.draining,
         None if identity is None else identity.remaining(),
     )
-    runtime.lookers.add(looker)
-    return looker
 
 
 def _about(runtime: Runtime) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from contextvars import Context
 from typing import Any, cast
-from weakref import WeakSet
 
 from attrs import frozen
 from quart import Quart, current_app, has_app_context
@@ -27,12 +26,11 @@ from .handshake import Handshake
 from .hub import Hub, user_room
 from .identity import Authenticator, Identity
 from .inspector import Inspector
-from .inspector_link import Looker
 from .lag import LagMeter
 from .limits import HandshakeLimiter, MessageLimiter, Running, UserLimiter
 from .metrics import make_metrics
 from .models import dump_as
-from .protocol import CloseCode, Event, HistoryPolicy, Notification, Request, new_event_id
+from .protocol import Event, HistoryPolicy, Notification, Request, new_event_id
 from .registry import HistoryPolicies, Registry
 from .results import error_of
 from .routes import Resolved
@@ -104,7 +102,6 @@ class Runtime:
         )
         self.tap: Tap | None = None
         self.inspector = Inspector(self.hub, lambda: self._connections, self._set_tap)
-        self.lookers: WeakSet[Looker] = WeakSet()
         self.user_limiter = UserLimiter(self.hub.broker, settings.user_rate_limit)
         self.recorders: list[Callable[[Notification], None]] = []
         self.failed_events = 0
@@ -213,8 +210,6 @@ class Runtime:
         It returns when all have gone, or ``QUART_REALTIME_DRAIN_TIMEOUT`` is over.
         """
         self.draining = True
-        for looker in list(self.lookers):
-            self.spawn(looker.close(CloseCode.RESTART, "the server is stopping"))
         for connection in list(self._connections):
             connection.drain()
         if self._connections:

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import pytest
 from quart import Quart
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+from quart.testing.connections import WebsocketResponseError
 
 import quart_realtime
 from quart_realtime import Realtime, SetupError
 from quart_realtime.endpoint import runtime_of
-from quart_realtime.testing import realtime_client
+from quart_realtime.testing import _CLOSED, _Socket, realtime_client
 
 from ..conftest import make_app
 from ..waiting import until
@@ -83,14 +83,13 @@ class Page:
             frames += await self.told("frames")
         return frames
 
-    async def ended(self) -> int:
+    async def ended(self) -> int | None:
         """Return the close code."""
         async with asyncio.timeout(BOUND):
-            try:
-                while True:
-                    await self._socket.receive()
-            except WebsocketDisconnectError as error:
-                return int(error.args[0])
+            while await self._socket.receive() != _CLOSED:
+                pass
+        code: int | None = self._socket.close_code
+        return code
 
 
 @asynccontextmanager
@@ -101,7 +100,9 @@ async def looking(
     **headers: str,
 ) -> AsyncIterator[Page]:
     offered = ["realtime.v1"] if token is None else ["realtime.v1", f"bearer.{token}"]
-    opening = app.test_client().websocket(
+    opener = app.test_client()
+    opener.websocket_connection_class = _Socket
+    opening = opener.websocket(
         f"{PAGE}/live", headers=headers, scope_base={**scope, "subprotocols": offered}
     )
     async with cast(Any, opening) as socket:
@@ -142,6 +143,7 @@ async def test_in_debug_mode_it_is_for_this_machine_without_a_token() -> None:
         ({"client": None}, {}),
         (HERE, {"X-Forwarded-For": "127.0.0.1"}),
         (HERE, {"Forwarded": "for=127.0.0.1"}),
+        (HERE, {"X-Real-IP": "192.0.2.7"}),
         (HERE, {"Host": "rebound.example"}),
         (HERE, {"Host": "localhost.example"}),
     ],
@@ -351,3 +353,5 @@ async def test_a_page_ends_when_the_app_stops() -> None:
         await page.told("about")
         await runtime_of(app).drain()
         assert await page.ended() == 1012
+        async with looking(app) as again:
+            assert await again.ended() == 1012

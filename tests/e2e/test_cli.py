@@ -35,6 +35,8 @@ from .sockets import post
 
 BOUND = 30.0
 APP = "tests.e2e.app:app"
+STRANGE = "a\u00a0b\u202ec\x7fd\x1b[31me\U000e0041f\n🦆"
+"""What a terminal would hide or obey, or show otherwise."""
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,7 @@ def ana(*words: str, server: Server, **how: Any) -> Result:
     [
         (["echo.say", "text=hello, world=1"], "", "hello, world=1"),
         (["echo.say", 'text:="quoted"'], "", "quoted"),
+        (["echo.say", f"text={STRANGE}"], "", STRANGE),
         (["echo.say", "--json", '{"text": "whole"}'], "", "whole"),
         (["echo.say", "--json", "-"], '{"text": "by the pipe"}', "by the pipe"),
         (["slow.run", "name=ana", "seconds:=0"], "", 1),
