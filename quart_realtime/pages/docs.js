@@ -69,7 +69,8 @@ async function show() {
   const response = await fetch("asyncapi.json");
   if (!response.ok) throw new Error(`The description could not be loaded: ${response.status}`);
   const schema = marked(resolve(await response.json()));
-  const config = { show: { sidebar: true, errors: false }, sidebar: { showOperations: "bySpec" } };
+  // Each operation shows its messages already.
+  const config = { show: { sidebar: true, errors: false, messages: false } };
   component.render({ schema, config }, document.getElementById("asyncapi"));
 }
 

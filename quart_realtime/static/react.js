@@ -282,3 +282,40 @@ export function useRoom(name, handlers = {}, options = {}) {
 export function usePresence(name) {
   return useRoom(name).presence;
 }
+
+/**
+ * @template {import("./types.js").Api} A
+ * @template {keyof A["requests"] & string} R
+ * @template {keyof A["requests"][R] & string} C
+ * @typedef {{} extends A["requests"][R][C]["payload"]
+ *   ? [payload?: A["requests"][R][C]["payload"], options?: import("./types.js").RequestOptions & { enabled?: boolean }]
+ *   : [payload: A["requests"][R][C]["payload"], options?: import("./types.js").RequestOptions & { enabled?: boolean }]
+ * } Asking What follows resource and action; a payload that has to say something can't be left out.
+ */
+
+/**
+ * @template {import("./types.js").Api} A
+ * @typedef {{
+ *   useRealtime: () => import("./client.js").Client<A>,
+ *   useEvent: <E extends keyof A["events"] & string>(type: E,
+ *     handler: (data: A["events"][E], event: RealtimeEvent) => unknown) => void,
+ *   useRequest: <R extends keyof A["requests"] & string, C extends keyof A["requests"][R] & string>(
+ *     resource: R, action: C, ...asking: Asking<A, R, C>
+ *   ) => Answer<A["requests"][R][C]["response"]> & { reload: () => void },
+ *   useRoom: (name: string | null | undefined,
+ *     handlers?: { [E in keyof A["events"]]?: (data: A["events"][E], event: RealtimeEvent) => unknown },
+ *     options?: { onRecovered?: (recovered: boolean) => unknown }) => RoomState,
+ * }} TypedHooks
+ */
+
+/**
+ * The hooks as they are typed by what the server offers, for an app to export once:
+ *
+ *     export const { useEvent, useRealtime, useRequest, useRoom } = typedHooks<Api>();
+ *
+ * @template {import("./types.js").Api} A
+ * @returns {TypedHooks<A>}
+ */
+export function typedHooks() {
+  return /** @type {any} */ ({ useEvent, useRealtime, useRequest, useRoom });
+}

@@ -3,6 +3,7 @@
 import { createWebSocketClient } from "quart-realtime";
 import {
   RealtimeProvider,
+  typedHooks,
   useConnectionState,
   useEvent,
   usePresence,
@@ -44,3 +45,24 @@ export const app = (
 
 // @ts-expect-error a provider has no such option
 export const wrong = <RealtimeProvider token="token" options={{ uri: "/ws" }} />;
+
+const typed = typedHooks<Chat>();
+
+export function Typed() {
+  const { data, reload } = typed.useRequest("messages", "create", { message: { content: "Hola" } }, { enabled: true });
+  data?.message.content satisfies string | undefined;
+  typed.useEvent("new_message", ({ content }, event) => [content, event.room] satisfies string[]);
+  typed.useRoom("conversation:conv", { new_message: ({ id }) => id satisfies string }, { onRecovered: reload });
+  typed.useRealtime().on("new_message", ({ id }) => id satisfies string);
+  // @ts-expect-error no such action
+  typed.useRequest("messages", "nonsense");
+  // @ts-expect-error what the action takes can't be left out
+  typed.useRequest("messages", "create");
+  // @ts-expect-error not what the action takes
+  typed.useRequest("messages", "create", { message: { content: 1 } });
+  // @ts-expect-error no such event
+  typed.useEvent("nonsense", () => {});
+  // @ts-expect-error no such event
+  typed.useRoom("hall", { nonsense: () => {} });
+  return null;
+}
