@@ -25,9 +25,11 @@ _SCALARS = {
     "boolean": "bool",
     "null": "None",
 }
-_TAKEN = frozenset(
+_BUILTINS = frozenset({"bool", "dict", "float", "int", "list", "object", "str"})
+"""What would no longer be a type for the rest of a class that has an attribute of that name."""
+_TAKEN = _BUILTINS | frozenset(
     {"Any", "Api", "Callable", "Client", "Literal", "NotRequired", "TypeAlias", "TypedDict"}
-    | {"Undo", "overload", "bool", "dict", "float", "int", "list", "object", "str"}
+    | {"Undo", "overload"}
 )
 """What no type of the app's can be called."""
 
@@ -75,11 +77,12 @@ class _Module:
         used = {name for name in _TAKEN if re.search(rf"\b{name}\b", body)}
         typing = sorted(used & {"Any", "Literal", "NotRequired", "TypeAlias", "TypedDict"})
         typing += ["overload"] if "overload" in used else []
+        names = f"from typing import {', '.join(typing)}\n\n" if typing else ""
         callback = "from collections.abc import Callable\n" if "Callable" in used else ""
         undo = "from quart_realtime.client_listeners import Undo\n" if "Undo" in used else ""
         return (
             f"{_docstring(about, '')}\n\nfrom __future__ import annotations\n\n"
-            f"{callback}from typing import {', '.join(typing)}\n\n"
+            f"{callback}{names}"
             f"from quart_realtime.client import Client\n{undo}"
         )
 
@@ -357,7 +360,7 @@ def _identifier(name: str, taken: set[str]) -> str:
     """Return *name* as attributes are called, another one than those *taken*, and take it."""
     plain = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "value"
     plain = f"v{plain}" if plain[0].isdigit() else plain
-    plain = f"{plain}_" if keyword.iskeyword(plain) else plain
+    plain = f"{plain}_" if keyword.iskeyword(plain) or plain in _BUILTINS else plain
     free, number = plain, 2
     while free in taken:
         free, number = f"{plain}{number}", number + 1
@@ -366,4 +369,5 @@ def _identifier(name: str, taken: set[str]) -> str:
 
 
 def _is_attribute(key: str) -> bool:
-    return key.isidentifier() and not keyword.iskeyword(key) and not key.startswith("__")
+    is_name = key.isidentifier() and not keyword.iskeyword(key)
+    return is_name and key not in _BUILTINS and not key.startswith("__")
