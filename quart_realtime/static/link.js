@@ -59,8 +59,6 @@ export class Link {
     leaving.clear();
     this.#onFrame = onFrame;
     this.#onEnd = onEnd;
-    // Browsers see to that, but tell nobody why.
-    socket.onopen = () => socket.protocol === SUBPROTOCOL || this.#misunderstood();
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#ended(code, reason);
     socket.onerror = () => {}; // It closes too. Node's `ws` would throw what nobody listens for.

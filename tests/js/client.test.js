@@ -22,7 +22,6 @@ test("the token travels as a subprotocol, and the greeting makes it connected", 
 
 test("a server that speaks another version is told of, and not asked again", async () => {
   const answers = {
-    "no subprotocol": (socket) => socket.open(""),
     "another": (socket) => socket.open("realtime.v2"),
     "another number in its greeting": (socket) => socket.greet({ protocol: 2 }),
   };
