@@ -138,10 +138,10 @@ export class Client {
   connect() {
     if (this.#state === "disconnected") {
       if (this.#url === null) {
-        throw new TypeError('pass { url: "wss://…" }: no page tells where the server is');
+        throw new TypeError('pass { url: "wss://…" }: there is no page');
       }
       if ((this.#options.WebSocket ?? globalThis.WebSocket) === undefined) {
-        throw new TypeError("there is no WebSocket here: pass { WebSocket } of the package ws");
+        throw new TypeError("no WebSocket here: pass { WebSocket } of the package ws");
       }
       this.#failures = 0;
       this.#greeting = deferred();
@@ -268,27 +268,20 @@ export class Client {
       // Nothing waits for it: where there is no network it may take as long as it likes.
       if (fallback && this.#blocked.times > 1) import("./fallback.js").then((loaded) => (this.#fallback = loaded), () => {});
       const Socket = this.#fallback?.choose(this.#blocked, fallback, WebSocket) ?? WebSocket;
-      if (attempt === this.#attempt) this.#link = this.#openLink(token, Socket);
+      if (attempt !== this.#attempt) return;
+      this.#blocked.times += 1;
+      const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
+      this.#link = new Link(
+        new Socket(this.#url ?? "", protocols),
+        token,
+        (link, frame) => link === this.#link && this.#take(link, frame),
+        (link, end) => link === this.#link && this.#ended(link, end),
+      );
     } catch (error) {
       if (attempt !== this.#attempt) return;
       if (isFinal(error)) this.#finish(error);
       else this.#fail(asError(error));
     }
-  }
-
-  /**
-   * @param {string | null} token
-   * @param {typeof globalThis.WebSocket} Socket Or what stands in for it.
-   */
-  #openLink(token, Socket) {
-    this.#blocked.times += 1;
-    const protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, BEARER_PREFIX + token];
-    return new Link(
-      new Socket(this.#url ?? "", protocols),
-      token,
-      (link, frame) => link === this.#link && this.#take(link, frame),
-      (link, end) => link === this.#link && this.#ended(link, end),
-    );
   }
 
   /** @param {Error} error */

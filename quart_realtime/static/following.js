@@ -240,7 +240,7 @@ export class Following {
       if (answer.error) this.#failed(track, toError(answer.error));
       else this.#enter(track, answer);
     }
-    const silent = new RealtimeError("internal_error", "the answer says nothing of it");
+    const silent = new RealtimeError("internal_error", "the answer says nothing");
     for (const track of asked.values()) this.#failed(track, silent);
   }
 

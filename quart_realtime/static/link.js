@@ -83,7 +83,10 @@ export class Link {
         else this.#onFrame(this, frame);
         break;
       case "connected":
-        if ((frame.payload.protocol ?? PROTOCOL_VERSION) !== PROTOCOL_VERSION) return this.#misunderstood();
+        // Browsers see to the subprotocol themselves. Trying again would be of no use.
+        if ((frame.payload.protocol ?? PROTOCOL_VERSION) !== PROTOCOL_VERSION) {
+          return this.#ended(CloseCode.protocol_error, `the server doesn't speak ${SUBPROTOCOL}`);
+        }
       // falls through
       case "event":
         this.#onFrame(this, frame);
@@ -156,11 +159,6 @@ export class Link {
       this.#probing = undefined;
       if (this.#heardAt === before) this.abort();
     }, PROBE_TIMEOUT);
-  }
-
-  /** The server speaks another version: no use in trying again. */
-  #misunderstood() {
-    this.#ended(CloseCode.protocol_error, `the server doesn't speak ${SUBPROTOCOL}`);
   }
 
   /** Give up on a socket that is silent, without waiting for its goodbye. */

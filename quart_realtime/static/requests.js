@@ -99,7 +99,7 @@ export class Requests {
    */
   ask(id, resource, action, payload, { timeout, retry }) {
     if (payload !== null && Object.hasOwn(payload, "action")) {
-      throw new TypeError("the action is the second argument: the payload has none");
+      throw new TypeError("the action is an argument, not in the payload");
     }
     const text = requestFrame(id, resource, action, payload, retry ? randomKey() : undefined);
     return new Promise((resolve, reject) => {
@@ -146,7 +146,7 @@ export class Requests {
     if (pending.text.length * 3 > this.mostBytes) {
       const { length } = new TextEncoder().encode(pending.text);
       if (length > this.mostBytes) {
-        const much = `${length} bytes, and the server takes ${this.mostBytes}`;
+        const much = `${length} bytes: the server takes ${this.mostBytes}`;
         pending.settle(null, new RealtimeError("payload_too_large", much));
         return;
       }

@@ -89,7 +89,7 @@ export class Tokens {
     const token = sendable(await this.#ask(reason));
     if (login !== this.#login) throw new Error("disconnected meanwhile");
     if (this.#refused.includes(token)) {
-      const again = "getToken returned a refused token";
+      const again = "getToken gave a refused token";
       this.#countRefusal(again, CloseCode.unauthorized);
       throw new Error(again);
     }
@@ -181,5 +181,5 @@ export class Tokens {
  */
 function sendable(token) {
   if (typeof token === "string" && SENDABLE.test(token)) return token;
-  throw new UnauthorizedError("a token is a string without spaces or separators, such as a JWT");
+  throw new UnauthorizedError("a token is a string without spaces or separators");
 }
