@@ -180,7 +180,8 @@ class Schemas:
 
 
 def _free_name(name: str, label: str, taken: set[str]) -> str:
-    base = re.sub(r"\W+", "_", name).strip("_") or "Value"
+    # AsyncAPI's keys are of ASCII.
+    base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "Value"
     free = base if base not in taken else base + label
     number = 2
     while free in taken:
