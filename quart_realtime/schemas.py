@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 from attrs import define, field, frozen
-from quart_schema.casing import snake_to_camel
 
 from .models import is_pydantic_type
 
@@ -105,17 +104,21 @@ def union(schemas: list[Schema]) -> Schema:
     return different[0] if len(different) == 1 else {"anyOf": different} if different else {}
 
 
+def _camel(name: str) -> str:
+    """Return *name* as every version of quart-schema writes it in camelCase."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
 def camelized(schema: Schema) -> Schema:
     """Return *schema* with the names of properties as quart-schema's casing conversion has them."""
     result = mapped(schema, camelized)
     if "properties" in result:
-        result["properties"] = {
-            snake_to_camel(name): part for name, part in result["properties"].items()
-        }
+        result["properties"] = {_camel(name): part for name, part in result["properties"].items()}
     if "required" in result:
-        result["required"] = [snake_to_camel(name) for name in result["required"]]
+        result["required"] = [_camel(name) for name in result["required"]]
     if "discriminator" in result:
-        name = snake_to_camel(result["discriminator"]["propertyName"])
+        name = _camel(result["discriminator"]["propertyName"])
         result["discriminator"] = {**result["discriminator"], "propertyName": name}
     return result
 
@@ -177,7 +180,8 @@ class Schemas:
 
 
 def _free_name(name: str, label: str, taken: set[str]) -> str:
-    base = re.sub(r"\W+", "_", name).strip("_") or "Value"
+    # AsyncAPI's keys are of ASCII.
+    base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "Value"
     free = base if base not in taken else base + label
     number = 2
     while free in taken:

@@ -222,6 +222,14 @@ def test_types_of_one_name_have_two_schemas(app, realtime) -> None:
     assert sorted(values) == ["integer", "string"]
 
 
+def test_names_of_schemas_are_such_as_documents_can_hold(app, realtime) -> None:
+    async def act(a: Any) -> None: ...
+
+    act.__annotations__ = {"a": type("Año", (Struct,), {"__annotations__": {"value": int}})}
+    realtime.handler("messages", "act")(act)
+    assert list(contract(app).schemas) == ["A_o"]
+
+
 # Routes
 
 
