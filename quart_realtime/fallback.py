@@ -92,22 +92,23 @@ def check_streams(app: Quart, url: str) -> None:
 def with_streams(base: type[Any], runtime: Runtime) -> type[Any]:
     """Make a class for HTTP requests out of *base* that knows when a stream has ended."""
     url = runtime.settings.url
-    ours = {f"{url}/events", f"{url}/requests"}
+    ours = (f"{url}/events", f"{url}/requests")
 
     class WithStreams(base):  # type: ignore[misc]
         _serves_streams = True
 
         def __call__(self, receive: Any, send: Any) -> Any:
-            path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
-            if runtime.proxies and path in ours:
-                see_through(self.scope, runtime.proxies)
+            path = self.scope["path"]  # With the root path in front, or without it.
+            if path.endswith(ours):
+                if runtime.proxies:
+                    see_through(self.scope, runtime.proxies)
+                # The server's own: Quart 0.23 wraps it before it hands it on.
+                self._server_send = send
             return super().__call__(receive, send)
 
         async def handle_request(self, request: Any, send: Any) -> None:
-            if request.path != f"{url}/events":
-                await super().handle_request(request, send)
-                return
-            self.scope[_SEND] = send
+            if request.path == ours[0]:
+                self.scope[_SEND] = self._server_send
             try:
                 await super().handle_request(request, send)
             finally:

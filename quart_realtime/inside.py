@@ -81,19 +81,12 @@ def _parts_under(send: Send, known_parts: tuple[tuple[str, str], ...]) -> list[A
 
 
 class HTTP1Line:
-    """A response that has a TCP connection for itself.
-
-    A stream's client says nothing by which it could be missed, so the kernel is told to give it up
-    when it hasn't confirmed what was sent for *silence* seconds (RFC 5482), where that can be told.
-    """
+    """A response that has a TCP connection for itself."""
 
     def __init__(self, send: Send, silence: float) -> None:
-        self._transport: asyncio.Transport = _parts_under(send, _HTTP_PARTS)[-1].writer.transport
-        socket = self._transport.get_extra_info("socket")
-        option = getattr(sockets, "TCP_USER_TIMEOUT", None)
-        if socket is not None and option is not None:
-            with suppress(OSError):  # It may be no TCP at all.
-                socket.setsockopt(sockets.IPPROTO_TCP, option, round(silence * 1000))
+        server = _parts_under(send, _HTTP_PARTS)[-1]
+        self._transport: asyncio.Transport = server.writer.transport
+        _give_up_after(self._transport, silence)
 
     def hang_up(self) -> None:
         """Free the connection at once."""
@@ -110,12 +103,13 @@ class HTTP2Line:
     shut: taking nothing from the buffer counts there as taking enough.
     """
 
-    def __init__(self, send: Send) -> None:
-        stream, http, _ = _parts_under(send, _HTTP2_PARTS)
+    def __init__(self, send: Send, silence: float) -> None:
+        stream, http, server = _parts_under(send, _HTTP2_PARTS)
         self._buffers: Any = getattr(http, "stream_buffers", None)
         self._stream_id = getattr(stream, "stream_id", None)
         if not isinstance(self._buffers, dict):
             raise Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
+        _give_up_after(server.writer.transport, silence)
 
     def hang_up(self) -> None:
         """Do nothing: the others are still wanted."""
@@ -125,6 +119,18 @@ class HTTP2Line:
         buffer = self._buffers.get(self._stream_id)
         if buffer is not None and buffer.buffer:
             await buffer.drain()
+
+
+def _give_up_after(transport: asyncio.Transport, silence: float) -> None:
+    """Have the kernel give up a peer that confirms nothing for *silence* seconds (RFC 5482).
+
+    A stream's client says nothing by which it could be missed.
+    """
+    socket = transport.get_extra_info("socket")
+    option = getattr(sockets, "TCP_USER_TIMEOUT", None)
+    if socket is not None and option is not None:
+        with suppress(OSError):  # It may be no TCP at all.
+            socket.setsockopt(sockets.IPPROTO_TCP, option, round(silence * 1000))
 
 
 def reset(transport: asyncio.Transport) -> None:

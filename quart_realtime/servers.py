@@ -78,10 +78,11 @@ class Transports:
         """
         line: Line | None = None
         if self._settings.fast_lane:
+            silence = self._settings.ping_interval + GRACE
             with suppress(Unfamiliar):
-                line = HTTP1Line(send, self._settings.ping_interval + GRACE)
+                line = HTTP1Line(send, silence)
             with suppress(Unfamiliar):
-                line = HTTP2Line(send)
+                line = HTTP2Line(send, silence)
         stream = StreamTransport(self._settings.send_buffer, places, line)
         self._streams.add(stream)
         return stream

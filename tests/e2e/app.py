@@ -200,12 +200,12 @@ async def presence(room: str) -> Any:
     return {user.user_id: user.connections for user in await realtime.presence(room)}
 
 
-@app.post("/messages/others")
+@app.post("/others/<name>")
 @jwt_required
-@realtime.handler("messages", "tell_others")
-@realtime.emits("new_message", data="message", room="everyone", others_only=True)
-async def tell_others() -> Any:
-    return {"message": (await request.get_json())["message"]}
+@realtime.handler("others", "tell")
+@realtime.emits("told", room="numbers:{name}", others_only=True)
+async def tell_others(name: str) -> Any:
+    return {"name": name}
 
 
 @realtime.handler("hall", "enter")

@@ -397,15 +397,15 @@ async def test_a_stream_subscribes_and_pings_by_posted_messages(server: Server) 
 
 
 async def test_others_only_leaves_out_the_stream_whose_client_has_posted(server: Server) -> None:
-    async with streaming(server, make_token("ana")) as ana:
-        own = await greeted(ana)
-        message = {"conversation_id": "conv123", "content": "Hola"}
-        posted = request("messages", "tell_others", message=message)
-        status, _ = await post_message(server, make_token("ana"), posted, X_Realtime_Connection=own)
-        assert status == 200
-        await call(server, "POST", "/messages", body={"message": {**message, "content": "2"}})
-        contents = [(await ana.until("event"))["payload"] for _ in range(2)]
-        assert [told["type"] for told in contents] == ["skipped", "new_message"]
+    token = make_token("ana")
+    async with streaming(server, token, "numbers:others") as ana:
+        own = {"X_Realtime_Connection": await greeted(ana)}
+        await answered(ana)
+        telling = request("others", "tell", name="others")
+        assert (await post_message(server, token, telling, **own))[0] == 200
+        assert (await post_message(server, token, telling))[0] == 200
+        kinds = [(await ana.until("event"))["payload"]["type"] for _ in range(2)]
+        assert kinds == ["skipped", "told"]
 
 
 async def test_a_handler_may_put_the_stream_that_has_posted_into_a_room(server: Server) -> None:
