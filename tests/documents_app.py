@@ -62,10 +62,11 @@ SCENES: dict[str, dict[str, Any]] = {
 
 def create_app() -> Quart:
     """Make the app of the page that the environment names, and somewhere for it to be seen."""
-    if os.environ["DOCUMENTS_PAGE"] == "docs/javascript.md":
+    if os.environ["DOCUMENTS_PAGE"] in {"docs/fallback.md", "docs/javascript.md"}:
         from .e2e.app import app, realtime
 
         realtime.room("conversation:<name>", presence=True)(_anybody)
+        realtime.handler("users", "whoami")(_whoami)
     else:
         app = build(os.environ["DOCUMENTS_PAGE"])["app"]
 
@@ -82,3 +83,7 @@ def create_app() -> Quart:
 
 async def _anybody(name: str) -> bool:
     return True
+
+
+async def _whoami() -> str | None:
+    return quart_realtime.current_connection.user_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from quart_realtime.testing import realtime_client
 from ..documents import PAGES, ROOT, Example, examples, to_run
 from ..documents_app import build
 from ..valkey import valkey
+from .conftest import make_token
 from .server import Server, serving
 
 APPS = ROOT / "tests" / "existing_app"
@@ -66,7 +68,7 @@ def test_what_cannot_be_run_says_why_and_is_at_least_python() -> None:
 
 
 def test_every_command_of_the_pages_is_run_or_says_why_not() -> None:
-    run = {TUTORIAL, "docs/scaling.md", *IN_ANOTHER_TEST}
+    run = {TUTORIAL, "docs/fallback.md", "docs/scaling.md", *IN_ANOTHER_TEST}
     neither = [str(one) for page in PAGES if page not in run for one in shell(page)]
     assert neither == [], "run them here, name their test in IN_ANOTHER_TEST, or say why not"
 
@@ -267,6 +269,36 @@ def test_two_workers_serve_an_app_over_redis(
             with urlopen(login, timeout=15) as answered:
                 assert answered.status == 200
             assert not any("a broker of its own" in line for line in server.log)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+async def test_curl_has_a_stream_and_the_answer_to_a_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCUMENTS_PAGE", "docs/fallback.md")
+    with serving("tests.documents_app:create_app()") as server:
+        monkeypatch.setenv("TOKEN", make_token("ana"))
+        stream, message = (
+            one.code.replace("https://app.example.com", server.url)
+            for one in shell("docs/fallback.md")
+        )
+        posting = await asyncio.create_subprocess_exec("sh", "-c", message, stdout=subprocess.PIPE)
+        async with asyncio.timeout(15):
+            answer, _ = await posting.communicate()
+        assert json.loads(answer)["payload"] == "ana"
+        streaming = await asyncio.create_subprocess_exec(
+            *("sh", "-c", f"exec {stream}"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert streaming.stdout is not None
+        try:
+            async with asyncio.timeout(15):
+                while b'"recovered"' not in (line := await streaming.stdout.readline()):
+                    assert line
+        finally:
+            streaming.kill()
+            await streaming.communicate()
+        rooms = json.loads(line.removeprefix(b"data:"))["payload"]["rooms"]
+        assert [room["room"] for room in rooms] == ["conversation:42", "conversation:43"]
 
 
 # What the reference and the explanations say
