@@ -25,10 +25,11 @@ from .frames import Frame
 from .greeting import Greeting
 from .handshake import Handshake
 from .heartbeat import Heartbeat
-from .hub import Entry, rooms_of_login
+from .hub import rooms_of_login
 from .identity import Identity
 from .inbox import Inbox, Refusal
 from .jobs import Jobs
+from .members import Entry
 from .models import dump
 from .protocol import (
     Asked,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .frames import Frame, connected_frame
-from .hub import Entry
 from .identity import Identity
+from .members import Entry
 from .settings import Settings
 
 

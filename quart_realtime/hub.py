@@ -18,11 +18,11 @@ from .broker import (
     Broker,
     Once,
     Presence,
-    Recovery,
     comings,
 )
 from .errors import BrokerUnavailable, RealtimeError, RoomForbidden
-from .frames import Frame, event_frame, skipped_frame
+from .frames import Frame
+from .members import Entry, Member, Subscriber, frame_of, watched_room
 from .metrics import Metrics
 from .protocol import (
     EVERYONE,
@@ -37,42 +37,6 @@ logger = logging.getLogger("quart_realtime")
 NO_HISTORY = HistoryPolicy(0, 0)
 DELIVERIES = 1 << 14
 """After how many deliveries whoever brings more waits until they have been written."""
-HELD_EVENTS = 1000
-"""How many live events a subscriber's resume may hold back before it has lost its place."""
-
-
-class Subscriber(Protocol):
-    """Whoever is in rooms: a connection, as far as the hub needs to know it."""
-
-    id: str
-    rooms: set[str]
-
-    def deliver(self, frame: Frame) -> None:
-        """Write *frame*, without waiting."""
-
-    def lose_place(self) -> None:
-        """Learn that events were lost: close, so that the client resumes from its positions."""
-
-    def send_away(self, reason: str) -> None:
-        """Close, for good: the app wishes it."""
-
-    async def join(self, room: str) -> None:
-        """Join *room* on the app's word, and tell the client."""
-
-    async def leave(self, room: str) -> None:
-        """Leave *room* on the app's word, and tell the client."""
-
-    async def recheck(self) -> None:
-        """Ask again whether it may be here, and in the rooms that it has joined by itself."""
-
-    async def send(self, event: str, data: Any) -> None:
-        """Send an event to this one alone."""
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close with a code of the app's."""
-
-    def hear(self, text: str) -> None:
-        """Take a message that its client has sent by another way."""
 
 
 class Tap(Protocol):
@@ -80,115 +44,6 @@ class Tap(Protocol):
 
     def delivered(self, event: Event, room: str, frame: Frame, members: Collection[str]) -> None:
         """Look at *frame*, which the members of *room*, by their ids, are about to be handed."""
-
-
-@define(eq=False)
-class _Member:
-    """A subscriber in a room.
-
-    While *held* is a list its live events wait there. *told* is the place that it was told when it
-    joined: what comes live and isn't past that is known to it already; *attendance* likewise of who
-    comes and goes. *direct* is whether none of that matters any more. *present* tells whether the
-    user has been made known to the room.
-    """
-
-    subscriber: Subscriber
-    user_id: str | None
-    held: list[Event] | None = None
-    told: Position | None = None
-    attendance: Position | None = None
-    direct: bool = False
-    present: bool = False
-
-    def hold(self) -> None:
-        """Have live events wait from now on."""
-        self.direct = False
-        self.held = [] if self.held is None else self.held
-
-    def deliver(self, event: Event, frame: Frame) -> None:
-        """Pass *event* on, or hold it back; *frame* is the event, encoded."""
-        if self.held is None:
-            self._take(event, frame)
-        elif len(self.held) < HELD_EVENTS:
-            self.held.append(event)
-        else:
-            self.subscriber.lose_place()
-
-    def release(self, told: Position | None) -> None:
-        """Deliver what was held back and is past *told*, and from now on all that is."""
-        held, self.held = self.held, None
-        if told is not None and told.epoch is not None:
-            self.told = told
-        self._settle()
-        for event in held or ():
-            self._take(event, _frame(event))
-
-    def _settle(self) -> None:
-        self.direct = self.held is None and self.told is None and self.attendance is None
-
-    def _take(self, event: Event, frame: Frame) -> None:
-        if event.room.startswith(PRIVATE):
-            if self.attendance is not None and _is_known(event, self.attendance):
-                return
-            self.attendance = None
-            self._settle()
-            self.subscriber.deliver(frame)
-            return
-        if self.told is not None and event.offset is not None:
-            if _is_known(event, self.told):
-                return
-            # Offsets only grow: from here on there is nothing to compare.
-            self.told = None
-            self._settle()
-        if event.exclude != self.subscriber.id:
-            self.subscriber.deliver(frame)
-        elif event.offset is not None:
-            self.subscriber.deliver(skipped_frame(event))
-
-
-def _is_known(event: Event, told: Position) -> bool:
-    """Tell whether *event* is one of those up to *told*."""
-    return event.epoch == told.epoch and (event.offset or 0) <= told.offset
-
-
-def _frame(event: Event) -> Frame:
-    """Encode *event* as a member is told it."""
-    room = _room_of(event)
-    if room == event.room:
-        return event_frame(event)
-    # Numbered on the way, so that none is missed; clients count without them.
-    return event_frame(evolve(event, room=room, offset=None, epoch=None))
-
-
-_COMINGS = comings("")
-
-
-def _room_of(event: Event) -> str:
-    """Return whose members are told *event*."""
-    return event.room.removeprefix(_COMINGS)
-
-
-@define(eq=False)
-class Entry:
-    """A join that has been decided; :meth:`open` lets the live events through.
-
-    Between the two the answer to the client is written, so that nothing overtakes it. One entry of
-    a subscriber to a room is to be opened before the next is asked for.
-
-    Attributes:
-        recovery: What the subscriber missed.
-        present: Who is in the room; None where it doesn't tell.
-
-    """
-
-    recovery: Recovery
-    present: tuple[Presence, ...] | None
-    _member: _Member
-    _told: Position | None
-
-    def open(self) -> None:
-        """Deliver what was held back and the answer doesn't stand for, and from now on all."""
-        self._member.release(self._told)
 
 
 @define
@@ -229,7 +84,7 @@ class Hub:
         self._most = most
         self.node = uuid4().hex
         self._histories = histories
-        self._rooms: dict[str, dict[str, _Member]] = {}
+        self._rooms: dict[str, dict[str, Member]] = {}
         self._subscribers: dict[str, Subscriber] = {}
         self._user_ids: dict[str, str] = {}
         self._users: dict[str, list[Subscriber]] = {}
@@ -352,7 +207,7 @@ class Hub:
         present = None if attendance is None else attendance.users
         return Entry(recovery, present, member, told)
 
-    async def _enter(self, subscriber: Subscriber, room: str, *, presence: bool) -> _Member:
+    async def _enter(self, subscriber: Subscriber, room: str, *, presence: bool) -> Member:
         async with self._change(room):
             members = self._rooms.get(room)
             if members is None:
@@ -362,7 +217,7 @@ class Hub:
                 members = self._rooms[room] = {}
             user_id = self._user_ids.get(subscriber.id)
             subscriber.rooms.add(room)
-            return members.setdefault(subscriber.id, _Member(subscriber, user_id))
+            return members.setdefault(subscriber.id, Member(subscriber, user_id))
 
     async def _follow(self, room: str, *, presence: bool) -> None:
         await self.broker.subscribe(room, self._histories.of(room))
@@ -396,7 +251,7 @@ class Hub:
             lock = self._changing[room] = asyncio.Lock()
         return lock
 
-    async def _appear(self, room: str, member: _Member) -> Attendance:
+    async def _appear(self, room: str, member: Member) -> Attendance:
         """Make a member known to the room, and return who is there."""
         if member.user_id is not None and not member.present:
             # Noted before it is done: whoever leaves meanwhile has to undo it.
@@ -406,7 +261,7 @@ class Hub:
         member.attendance = attendance.position
         return attendance
 
-    async def _vanish(self, room: str, member: _Member) -> None:
+    async def _vanish(self, room: str, member: Member) -> None:
         if member.present and member.user_id is not None:
             await self.broker.exit(room, member.user_id, member.subscriber.id)
 
@@ -452,11 +307,11 @@ class Hub:
 
     def deliver(self, event: Event) -> None:
         """Hand *event*, encoded once, to each subscriber of its room here."""
-        room = _room_of(event)
+        room = watched_room(event.room)
         members = self._rooms.get(room)
         if not members:
             return
-        frame = _frame(event)
+        frame = frame_of(event)
         if self.tap is not None:
             self.tap.delivered(event, room, frame, members.keys())
         self._metrics.delivered(len(members))
@@ -474,7 +329,7 @@ class Hub:
 
     def lose(self, room: str | None) -> None:
         """Have the members of *room*, or all, resume: events were lost on the way."""
-        for subscriber in self.subscribers(room and room.removeprefix(_COMINGS)):
+        for subscriber in self.subscribers(room and watched_room(room)):
             subscriber.lose_place()
 
     async def command(self, **command: Any) -> None:

@@ -10,7 +10,8 @@ from attrs import asdict, evolve
 
 from .errors import BadRequest, RealtimeError, RoomForbidden
 from .frames import event_object
-from .hub import Entry, Hub, Subscriber
+from .hub import Hub
+from .members import Entry, Subscriber
 from .protocol import Position, is_room_name
 
 ENVELOPE = 150

@@ -17,7 +17,8 @@ from attrs import define, field, frozen
 from quart_realtime.broker import Broker
 from quart_realtime.errors import BrokerUnavailable
 from quart_realtime.frames import Frame
-from quart_realtime.hub import Entry, Hub
+from quart_realtime.hub import Hub
+from quart_realtime.members import Entry
 from quart_realtime.protocol import (
     PRESENCE_JOIN,
     PRESENCE_LEAVE,

@@ -11,7 +11,8 @@ import pytest
 
 from quart_realtime.broker import MemoryBroker, Presence
 from quart_realtime.errors import BrokerUnavailable
-from quart_realtime.hub import HELD_EVENTS, Entry, Hub, rooms_of_login, user_room
+from quart_realtime.hub import Hub, rooms_of_login, user_room
+from quart_realtime.members import HELD_EVENTS, Entry
 from quart_realtime.protocol import EVERYONE, HistoryPolicy, Position
 from quart_realtime.registry import HistoryPolicies, Registry
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from quart_realtime.broker import MemoryBroker, Once, Recovery
 from quart_realtime.errors import BrokerUnavailable, RoomForbidden
-from quart_realtime.hub import HELD_EVENTS, Entry, Hub
+from quart_realtime.hub import Hub
+from quart_realtime.members import HELD_EVENTS, Entry
 from quart_realtime.protocol import Event, HistoryPolicy, Position
 from quart_realtime.registry import HistoryPolicies, Registry
 from quart_realtime.subscriptions import Subscriptions

@@ -60,6 +60,7 @@ SERVER = [
     "redis_broker",
     "redis_sync",
     "metrics",
+    "members",
     "hub",
     "inspector",
     "inspector_link",

@@ -9,7 +9,8 @@ import pytest
 
 from quart_realtime.broker import MemoryBroker, Presence, Recovery
 from quart_realtime.errors import BadRequest, BrokerUnavailable, RealtimeError, RoomForbidden
-from quart_realtime.hub import Entry, Hub
+from quart_realtime.hub import Hub
+from quart_realtime.members import Entry
 from quart_realtime.models import dump
 from quart_realtime.protocol import HistoryPolicy, Position
 from quart_realtime.registry import HistoryPolicies, Registry
