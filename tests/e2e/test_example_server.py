@@ -194,7 +194,7 @@ async def test_a_server_that_does_not_start_is_an_error_that_shows_its_log():
 async def test_the_example_is_served_by_its_own_command_and_ends_when_told(tmp_path):
     database = {"DATABASE_URL": f"sqlite:///{tmp_path / 'chat.sqlite'}", "PYTHONUNBUFFERED": "1"}
     async with (
-        script("example_app", "--bind", "127.0.0.1:0", **database) as server,
+        script("example_app", "--debug", "--bind", "127.0.0.1:0", **database) as server,
         asyncio.timeout(PATIENCE),
     ):
         output = ""
@@ -204,6 +204,8 @@ async def test_the_example_is_served_by_its_own_command_and_ends_when_told(tmp_p
         assert "Log in as ana, luis, eva" in output
         async with Person.connected(address[1], "ana") as ana:
             assert ana.client.user_id == "ana"
+            _, inspector = await fetch(f"{address[1]}/ws/inspector")
+            assert "<title>Inspector" in inspector
         server.send_signal(signal.SIGTERM)
         assert await server.wait() == 0
 
