@@ -61,7 +61,10 @@ def main() -> None:
     # More at once than there are processors: most of the time is spent waiting.
     spread = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
     paths = [*(str(HERE / name) for name in LONGEST), str(HERE)]
-    code = pytest.main(["-q", *spread, *paths, *sys.argv[1:]], plugins=[table])
+    # Where it was installed from here, the package has the tests, and so this very module.
+    known = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    options = ["-q", *spread, *known, *paths, *sys.argv[1:]]
+    code = pytest.main(options, plugins=[table])
     print("\n" + table.text())
     sys.exit(code)
 
