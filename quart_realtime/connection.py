@@ -135,6 +135,11 @@ class Connection:
         return {} if self.identity is None else self.identity.claims
 
     @property
+    def cause(self) -> str:
+        """Which connection is left out of what this one tells the others only, by its id."""
+        return self.id
+
+    @property
     def pending(self) -> int:
         """How many bytes wait to be written to its client."""
         return self._transport.pending
@@ -412,7 +417,7 @@ class Connection:
         identity = await self._services.authenticate(self.handshake, token)
         if identity is None:
             if self.handshake.one_way:
-                raise Unauthorized("log in first: a stream can't be logged in on later")
+                raise TokenRefused("nobody is logged in: a stream can't be logged in on later")
             return
         if self._phase is State.CONNECTING:
             self._accept_token(identity)
@@ -481,7 +486,7 @@ class Connection:
         self.wake()
 
     async def check_token(self) -> None:
-        """Close where the token would no longer be accepted."""
+        """Close where the token would no longer be accepted; look at rooms where it says more."""
         identity = self.identity
         if identity is None or self._phase is not State.OPEN:
             return
@@ -500,6 +505,8 @@ class Connection:
                 # Else it ends by the clock that it has, which nobody sets.
                 if fresh.expires_at != identity.expires_at and self._phase is State.OPEN:
                     self._accept_token(fresh)
+                if fresh.claims != identity.claims:
+                    await self._recheck_rooms()
 
     # Rooms, at the client's wish
 
@@ -532,11 +539,4 @@ class Connection:
     def _ping(self) -> None:
         self._answer(frames.PING)
         if self._phase is State.OPEN and self._services.token_may_be_revoked():
-            self._services.spawn(self._look_again())
-
-    async def _look_again(self) -> None:
-        """Do what a ping is the time for: see that the user is let in still, and to which rooms."""
-        claims = self.claims
-        await self.check_token()
-        if self.claims != claims:
-            await self._recheck_rooms()
+            self._services.spawn(self.check_token())

@@ -137,7 +137,9 @@ class Dispatcher:
         """Answer a request that runs once under its key, however often it is sent."""
         who = connection.who
         self._kept.check(who)
-        key = f"{connection.user_id or connection.id}\0{request.key}"
+        # Whoever isn't logged in has a namespace apart from users, whatever these are called.
+        whose = f"\0{connection.id}" if connection.identity is None else connection.user_id
+        key = f"{whose}\0{request.key}"
         # Kept for as long as the answer: of a payload of any size, so much.
         asked = hashlib.sha256(dump([request.resource, request.action, request.payload]))
         ttl = self._settings.idempotency_ttl

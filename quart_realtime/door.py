@@ -45,6 +45,7 @@ def handshake_of(runtime: Runtime, opened: Websocket | Request) -> Handshake:
     """Return what is kept of a request that opens something, with what it brings to log in by."""
     brought = runtime.authenticator.read(opened)
     if runtime.settings.allowed_origins == "*" and "Origin" in opened.headers:
-        # Any page: a session that a route goes by would be used behind its user's back.
-        brought = evolve(brought, used_up={*brought.used_up, "cookie"})
+        # Any page: what its browser adds, a session or a password that it remembers, would be used
+        # behind its user's back.
+        brought = evolve(brought, used_up={*brought.used_up, "authorization", "cookie"})
     return Handshake(opened, brought)

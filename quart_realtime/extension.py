@@ -485,7 +485,7 @@ def _own_connection() -> str | None:
     """Return the connection on whose behalf this code runs: its own, or an HTTP request's."""
     connection = connection_or_none()
     if connection is not None:
-        return connection.id
+        return connection.cause
     return request.headers.get(CONNECTION_HEADER) if has_request_context() else None
 
 

@@ -13,6 +13,7 @@ import msgspec
 from quart import Blueprint, Quart, Response, abort, request
 from quart_schema import hide
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
 from . import protocol
 from .bookmark import Places, read_bookmark, subscribe_text
@@ -22,12 +23,14 @@ from .errors import (
     PayloadTooLarge,
     RealtimeError,
     SetupError,
+    TokenRefused,
     Unauthorized,
     Unavailable,
     status_for_code,
 )
 from .frames import Frame, closing_frame, error_frame
-from .handshake import Handshake
+from .handshake import Handshake, origin_is_allowed
+from .inbox import id_of
 from .protocol import CloseCode
 from .proxies import see_through
 from .registry import describe
@@ -125,20 +128,33 @@ def _for_pages(runtime: Runtime, method: str, answer: Callable[[Runtime], Any]) 
 
     @wraps(answer)
     async def view() -> Response:
+        allowed = runtime.settings.allowed_origins
+        if not origin_is_allowed(request, allowed):
+            # Each is a line in the log.
+            count_handshake(runtime, request.remote_addr or "")
         refuse_foreign(runtime, request)
-        if request.method == "OPTIONS":
-            response = _preflight(runtime, method)
-        elif request.method != method:
-            abort(405)
-        else:
-            response = await answer(runtime)
+        try:
+            if request.method == "OPTIONS":
+                response = _preflight(runtime, method)
+            elif request.method != method:
+                abort(405)
+            else:
+                response = await answer(runtime)
+        except HTTPException as error:
+            if "Origin" not in request.headers:
+                raise
+            # A page of another origin is to see that too.
+            told = error.get_response()
+            response = Response(told.get_data(), told.status_code, Headers(told.headers))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.vary.add("Origin")
         origin = request.headers.get("Origin")
         if origin is not None:
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+            if allowed != "*":
+                response.headers["Access-Control-Allow-Credentials"] = "true"
         return response
 
     return view
@@ -232,33 +248,50 @@ def _refused(error: RealtimeError) -> Response:
 
 async def _requests(runtime: Runtime) -> Response:
     """Answer one message; 202 where the answer comes on the stream."""
+    text: str | None = None
     try:
-        frame = await _answer(runtime)
+        text = await _text(runtime.settings.max_message_size)
+        frame = await _answer(runtime, text)
     except RealtimeError as error:
-        frame = error_frame(None, error)
+        frame = error_frame(None if text is None else id_of(text), error)
     if frame is None:
         return Response(status=202)
     return Response(frame.data, _status_of(frame), mimetype="application/json")
 
 
-async def _answer(runtime: Runtime) -> Frame | None:
+async def _text(most: int) -> str:
+    """Read the message, and no more than *most* bytes of it."""
+    data = bytearray()
+    size = request.content_length or 0
+    if size <= most:
+        async for part in request.body:
+            data += part
+            size = len(data)
+            if size > most:
+                break
+    if size > most:
+        raise PayloadTooLarge(f"at most {most} bytes a message")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("send JSON in UTF-8") from None
+
+
+async def _answer(runtime: Runtime, text: str) -> Frame | None:
     if runtime.draining:
         raise Unavailable("the server is stopping: try again in a moment")
-    most = runtime.settings.max_message_size
-    too_large = PayloadTooLarge(f"at most {most} bytes a message")
-    if (request.content_length or 0) > most:
-        raise too_large
-    data = cast(bytes, await request.get_data())
-    if len(data) > most:
-        raise too_large
+    await runtime.ensure_started()
     stream_id = request.headers.get(CONNECTION_HEADER)
     if stream_id is not None and not protocol.is_short_name(stream_id):
         raise BadRequest(f"{CONNECTION_HEADER} must be the id that the stream was greeted with")
+    address = request.remote_addr or ""
+    runtime.handshake_limiter.look(address)
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise BadRequest("send JSON in UTF-8") from None
-    return await Visit(runtime, _handshake(runtime), stream_id).ask(text)
+        return await Visit(runtime, _handshake(runtime), stream_id).ask(text)
+    except TokenRefused:
+        # As one of a handshake: else tokens could be tried without end.
+        runtime.handshake_limiter.check(address)
+        raise
 
 
 class _Told(msgspec.Struct):

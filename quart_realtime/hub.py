@@ -158,6 +158,10 @@ class Hub:
             return list(self._subscribers.values())
         return [member.subscriber for member in self._rooms.get(room, {}).values()]
 
+    def owner(self, subscriber_id: str) -> str | None:
+        """Return whose subscriber that is, None where there is none of that id here."""
+        return self._user_ids.get(subscriber_id)
+
     def rooms(self) -> dict[str, int]:
         """Return the rooms that somebody is in here, each with how many are."""
         return {room: len(members) for room, members in self._rooms.items() if members}

@@ -67,7 +67,7 @@ class Inbox:
         try:
             self._limiter.check(self._connection_id)
         except RateLimited as error:
-            raise self.limited(_id_of(incoming), error) from None
+            raise self.limited(id_of(incoming), error) from None
         if incoming is Signal.CONTROL:
             return None
         try:
@@ -93,7 +93,8 @@ class Inbox:
         return Refusal(error, error.id, CloseCode.PROTOCOL_ERROR, reason)
 
 
-def _id_of(incoming: str | Signal) -> str | None:
+def id_of(incoming: str | Signal) -> str | None:
+    """Return the id that a message is to be answered under, as far as it can be read."""
     if not isinstance(incoming, str):
         return None
     try:

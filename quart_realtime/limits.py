@@ -127,6 +127,11 @@ class Windows:
         stats = self._limiter.get_window_stats(rate, key)
         return 0.001 if stats.remaining else max(stats.reset_time - time.monotonic(), 0.001)
 
+    def wait(self, key: str, rates: Rates) -> float:
+        """Return for how many seconds there is no room under *key*; nothing is counted."""
+        full = [rate for rate in rates if not self._limiter.test(rate, key)]
+        return max((self._wait(rate, key) for rate in full), default=0.0)
+
     def forget(self, key: str, rates: Rates) -> None:
         """Drop what is counted under *key*."""
         for rate in rates:
@@ -182,6 +187,16 @@ class HandshakeLimiter:
         site = site_of(address)
         if site is not None:
             _refuse_after(self._windows.count(site, self._rates), "handshake")
+
+    def look(self, address: str) -> None:
+        """See whether *address* may make another, without counting one.
+
+        Raises:
+            RateLimited: it may not.
+        """
+        site = site_of(address)
+        if site is not None:
+            _refuse_after(self._windows.wait(site, self._rates), "handshake")
 
 
 class Counts(Protocol):

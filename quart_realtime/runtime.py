@@ -170,7 +170,7 @@ class Runtime:
             self.inspector.sample(lag)
             await asyncio.sleep(SAMPLE_EVERY)
 
-    async def _ensure_started(self) -> None:
+    async def ensure_started(self) -> None:
         """Start where nobody has, as under a server without lifespan events."""
         if self._stopped:
             raise RuntimeError("the app has stopped: nothing can be sent or served any more")
@@ -249,7 +249,7 @@ class Runtime:
 
         Whoever asks for it stood at *places* before.
         """
-        await self._ensure_started()
+        await self.ensure_started()
         self._watch_server(send)
         stream = self._transports.stream(send, places)
         return self._begin(handshake, stream), stream
@@ -262,7 +262,7 @@ class Runtime:
 
     async def take_in(self, receive: Receive, send: Send) -> Transport:
         """Return the transport of a socket whose handshake was decided about."""
-        await self._ensure_started()
+        await self.ensure_started()
         self._watch_server(send)
         return self._transports.make(receive, send)
 
@@ -406,7 +406,7 @@ class Runtime:
             TypeError: the data has no JSON form.
             BrokerUnavailable: it did not go out.
         """
-        await self._ensure_started()
+        await self.ensure_started()
         declared = self.registry.events.get(name)
         encoded = dump_as(None if declared is None else declared.schema, data)
         history = declared is None or declared.history

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from typing import Any
 
 from . import protocol
 from .connection import Connection
-from .errors import BadRequest, Unauthorized
+from .errors import BadRequest, InternalError, RealtimeError, Unauthorized
 from .frames import Frame
 from .handshake import Handshake
 from .inbox import Inbox, Refusal
@@ -16,6 +17,8 @@ from .models import to_builtins
 from .protocol import CloseCode, Message, Ping, Request, State, Subscribe, Unsubscribe
 from .services import Services
 from .transport import PATIENCE, Take
+
+logger = logging.getLogger("quart_realtime")
 
 CONNECTION_HEADER = "X-Realtime-Connection"
 """Names the connection that a request over HTTP belongs to."""
@@ -68,13 +71,18 @@ class Visit(Connection):
 
     """
 
-    __slots__ = ("_answer_of",)
+    __slots__ = ("_answer_of", "_names_stream", "_stream_id")
 
     def __init__(self, services: Services, handshake: Handshake, stream_id: str | None) -> None:
         self._answer_of = _OneAnswer()
         super().__init__(services, self._answer_of, handshake)
-        if stream_id is not None:
-            self.id = stream_id
+        self._stream_id = stream_id
+        self._names_stream = stream_id is not None
+
+    @property
+    def cause(self) -> str:
+        """The stream that the request belongs to, or else the request itself."""
+        return self._stream_id or self.id
 
     async def ask(self, text: str) -> Frame | None:
         """Have one message answered.
@@ -87,11 +95,9 @@ class Visit(Connection):
             BadRequest: a message of that type makes no sense here.
             BrokerUnavailable: the stream could not be told.
         """
-        if self.handshake.asks:
-            token = self.handshake.token
-            self.identity = await self._services.authenticate(self.handshake, token)
-        if self.identity is not None:
-            self._phase = State.OPEN
+        await self._log_in_at_once()
+        if self._services.tap is not None:
+            self._services.tap.received(self, text)
         # By whom it is, and not by the stream's id, which anybody may make up.
         counted = f"visits\0{self.who}"
         self._inbox = Inbox(counted, self._services.limiter, self._settings.max_message_size)
@@ -106,17 +112,39 @@ class Visit(Connection):
             self._offer(message)
         return await self._answer_of.answer
 
+    async def _log_in_at_once(self) -> None:
+        try:
+            if self.handshake.asks:
+                token = self.handshake.token
+                self.identity = await self._services.authenticate(self.handshake, token)
+        except RealtimeError as error:
+            self._services.telemetry.refused(self, "login", error)
+            raise
+        except Exception:
+            logger.exception("logging in for a message failed")
+            raise InternalError("logging in failed") from None
+        owner = None if self._stream_id is None else self._services.hub.owner(self._stream_id)
+        if self.identity is None or owner not in (None, self.user_id):
+            # Anybody may write any id; with somebody else's there is nothing to be done.
+            self._stream_id = None
+        elif owner is not None and self._stream_id is not None:
+            self.id = self._stream_id
+        if self.identity is not None:
+            self._phase = State.OPEN
+
     async def _pass_on(self, message: Message | None, text: str) -> None:
         """Have the stream take what is about itself."""
         if not isinstance(message, (Subscribe, Unsubscribe, Ping)):
             raise BadRequest("post a request, a subscribe, an unsubscribe or a ping")
         if self.identity is None:
             raise Unauthorized("show the token that the stream was opened with")
+        if not self._names_stream:
+            raise BadRequest(f"name the stream that it is about, in {CONNECTION_HEADER}")
         await self._reach(do="hear", text=text)
 
     async def _reach(self, **command: Any) -> None:
-        if self.user_id is not None:
-            await self._services.hub.reach(self.id, user_id=self.user_id, **command)
+        if self.user_id is not None and self._stream_id is not None:
+            await self._services.hub.reach(self._stream_id, user_id=self.user_id, **command)
 
     # What the app may do with it
 
