@@ -46,8 +46,21 @@ _encoder = msgspec.json.Encoder()
 _places = msgspec.json.Decoder(Places)
 
 
+def _entry(room: str, epoch: str, offset: int) -> bytes:
+    """Write one room's place as a member of the bookmark's JSON object."""
+    return _encoder.encode({room: (epoch, offset)})[1:-1]
+
+
+_CUT_ENTRY = _entry(_CUT, NOWHERE, 0)
+_MAX_ENTRIES = MAX_BOOKMARK * 3 // 4 - len(b"{}") - len(_CUT_ENTRY)
+"""How many bytes of JSON all rooms may take, a comma with each: base64 makes four of three."""
+
+
 class Bookmark:
-    """Follows the frames of one stream.
+    """Follows the frames of one stream: :meth:`pass_over` as they are sent, :meth:`note` as taken.
+
+    No more rooms are kept than fit, those heard of lately, so that no number of them makes
+    :meth:`text` expensive.
 
     Args:
         places: Where its reader stood before, which the first frames must not move: what was missed
@@ -56,21 +69,55 @@ class Bookmark:
     """
 
     def __init__(self, places: Places) -> None:
-        self._places = dict(places)
+        self._entries: dict[str, bytes] = {}
+        self._size = 0
+        self._cut = False
         self._resuming = set(places)
+        # The same as of what was sent, of which some may not have been taken yet.
+        self._awaited = set(places)
         # Those whose answer was an error stay where they were, for another time.
         self._stuck: set[str] = set()
+        # Where not all fit, those that stand nowhere lose nothing: they are told of as cut.
+        for room, place in sorted(places.items(), key=lambda item: item[1][0] != NOWHERE):
+            self._put(room, *place)
 
     def pass_over(self, frame: Frame) -> bool:
-        """Tell whether *frame* is an event that the answer which is on its way has in it too."""
-        if not self._resuming:
+        """Tell whether *frame* is an event that the answer which is on its way has in it too.
+
+        It is asked of each frame in the order in which they are sent, however late they are taken:
+        what is sent after the answer isn't in it.
+        """
+        if not self._awaited:
             return False
         read = _frames.decode(frame.data)
-        return read.type == "event" and read.offset is not None and read.room in self._resuming
+        if read.type == "event" and read.offset is not None:
+            return read.room in self._awaited
+        self._awaited -= self._settled(read)
+        return False
 
-    def note(self, frame: Frame) -> str | None:
-        """Note what *frame* tells; return the bookmark where that has moved it, None elsewhere."""
-        return self._encoded() if self._moves(_frames.decode(frame.data)) else None
+    def _settled(self, frame: _Frame) -> set[str]:
+        """Return the rooms of which *frame* says what became of them, or that they were left."""
+        match frame.type:
+            case "event":
+                notice = msgspec.json.decode(frame.payload)
+                return {notice["data"]["room"]} if notice["type"] == ROOM_LEFT else set()
+            case "response":
+                rooms = _answered(frame)
+                return {room if isinstance(room, str) else room["room"] for room in rooms}
+            case "error" if frame.id == SUBSCRIBED:
+                return set(self._awaited)
+        return set()
+
+    def note(self, data: bytes) -> bool:
+        """Note what a frame's JSON tells, which is written next; tell whether that moves it."""
+        return self._moves(_frames.decode(data))
+
+    def text(self) -> str:
+        """Return the bookmark as it stands after all that was noted."""
+        entries = [*self._entries.values()]
+        if self._cut:
+            entries.insert(0, _CUT_ENTRY)
+        return _in_base64(b"{" + b",".join(entries) + b"}")
 
     def _moves(self, frame: _Frame) -> bool:
         match frame.type:
@@ -82,9 +129,7 @@ class Bookmark:
                 rooms = msgspec.json.decode(frame.payload)["rooms"]
                 return sum(self._enter(place) for place in rooms) > 0
             case "response":
-                payload = msgspec.json.decode(frame.payload)
-                rooms = payload.get("rooms", []) if isinstance(payload, dict) else []
-                return sum(self._resume(place) for place in rooms) > 0
+                return sum(self._resume(place) for place in _answered(frame)) > 0
             case "error" if frame.id == SUBSCRIBED:
                 self._stuck |= self._resuming
                 self._resuming.clear()
@@ -98,7 +143,9 @@ class Bookmark:
 
     def _enter(self, place: dict[str, Any]) -> bool:
         """Note a room that the server has put the client in; where that stood counts for more."""
-        return place["room"] not in self._places and self._take(place)
+        room = place["room"]
+        known = room in self._entries or room in self._resuming
+        return not known and self._take(place)
 
     def _resume(self, place: dict[str, Any] | str) -> bool:
         """Note the answer about one room; its mere name says that the client has left it."""
@@ -111,14 +158,14 @@ class Bookmark:
             self._stuck.discard(room)
         elif resuming and place["error"]["code"] != RoomForbidden.code:
             self._stuck.add(room)
-        elif room in self._places:
+        elif room in self._entries:
             return self._leave(room)
         return self._take(place)
 
     def _leave(self, room: str) -> bool:
         self._resuming.discard(room)
         self._stuck.discard(room)
-        return self._places.pop(room, None) is not None
+        return self._remove(room)
 
     def _take(self, place: dict[str, Any]) -> bool:
         epoch, offset = place.get("epoch"), place.get("offset")
@@ -127,27 +174,37 @@ class Bookmark:
     def _put(self, room: str, epoch: str, offset: int) -> bool:
         if room in self._stuck:
             return False
-        # Those that were heard of lately stand last, and are the last to be left out.
-        self._places.pop(room, None)
-        self._places[room] = (epoch, offset)
+        self._remove(room)
+        entry = _entry(room, epoch, offset)
+        self._entries[room] = entry
+        self._size += len(entry) + 1
+        # Those that were heard of lately stand last.
+        while self._size > _MAX_ENTRIES:
+            self._cut = True
+            self._remove(next(iter(self._entries)))
         return True
 
-    def _encoded(self) -> str:
-        places = self._places
-        text = encode_places(places)
-        while len(text) > MAX_BOOKMARK:
-            # In proportion, so that a thousand rooms aren't encoded a thousand times.
-            rooms = [room for room in places if room != _CUT]
-            most = min(len(rooms) - 1, len(rooms) * MAX_BOOKMARK // len(text))
-            kept = rooms[len(rooms) - most :]
-            places = {_CUT: (NOWHERE, 0), **{room: places[room] for room in kept}}
-            text = encode_places(places)
-        return text
+    def _remove(self, room: str) -> bool:
+        entry = self._entries.pop(room, None)
+        if entry is None:
+            return False
+        self._size -= len(entry) + 1
+        return True
+
+
+def _answered(frame: _Frame) -> list[dict[str, Any] | str]:
+    """Return what a response says of rooms: a place of each, or the mere name of one left."""
+    payload = msgspec.json.decode(frame.payload)
+    return payload.get("rooms", []) if isinstance(payload, dict) else []
+
+
+def _in_base64(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def encode_places(places: Places) -> str:
     """Write *places* as a bookmark."""
-    return urlsafe_b64encode(_encoder.encode(places)).decode().rstrip("=")
+    return _in_base64(_encoder.encode(places))
 
 
 def read_bookmark(bookmark: str | None, rooms: list[str]) -> Places:

@@ -24,6 +24,7 @@ from .writing import CHUNK
 
 SECONDS_A_TURN = 0.01
 """For how long whoever brings events waits for the streams that take them."""
+_EVENT = b"data: %b\n\n"
 
 
 class Line(Protocol):
@@ -56,6 +57,16 @@ _heads = msgspec.json.Decoder(_Head)
 _wait = msgspec.json.Decoder(int | None)
 
 
+class _Owed(msgspec.Struct, frozen=True, gc=False):
+    """A frame that waits to be taken: its JSON, the same bytes for all, and what is told before."""
+
+    data: bytes
+    told: bytes
+
+    def __len__(self) -> int:
+        return len(self.told) + len(_EVENT) - len(b"%b") + len(self.data)
+
+
 class StreamTransport:
     """One response's event stream.
 
@@ -77,7 +88,7 @@ class StreamTransport:
         self._limit = limit
         self._line = line
         self._bookmark = Bookmark(places)
-        self._owed: deque[bytes] = deque()
+        self._owed: deque[_Owed] = deque()
         self._in_flight = b""
         self._looked_at = b""
         self._news = asyncio.Event()
@@ -115,9 +126,9 @@ class StreamTransport:
         if self.pending and self.pending + size > self._limit and not last:
             return False
         told = self._look_at(frame) if last or not self._opening.done() else b""
-        data = told + as_event(frame, self._bookmark.note(frame))
-        self._owed.append(data)
-        self.pending += len(data)
+        owed = _Owed(frame.data, told)
+        self._owed.append(owed)
+        self.pending += len(owed)
         self._written.clear()
         self._news.set()
         return True
@@ -182,14 +193,26 @@ class StreamTransport:
         self._drop()
 
     def _take_chunk(self) -> bytes:
-        """Return as much as is written at once; what was taken before has been."""
+        """Return as much as is written at once; what was taken before has been.
+
+        One ``id:`` line is enough for all of it, with the last frame that moved the bookmark:
+        those before it have none to be read, and what is yet to be written isn't in it.
+        """
         self.pending -= len(self._in_flight)
         self.late = False
         taken: list[bytes] = []
         size = 0
+        moved: int | None = None
         while self._owed and (not taken or size + len(self._owed[0]) <= CHUNK):
-            taken.append(self._owed.popleft())
-            size += len(taken[-1])
+            owed = self._owed.popleft()
+            size += len(owed)
+            if self._bookmark.note(owed.data):
+                moved = len(taken)
+            taken.append(owed.told + _event(owed.data))
+        if moved is not None:
+            line = b"id: %b\n" % self._bookmark.text().encode()
+            taken[moved] = line + taken[moved]
+            self.pending += len(line)
         self._in_flight = b"".join(taken)
         return self._in_flight
 
@@ -236,11 +259,13 @@ class Streams:
             stream.late = True
 
 
-def as_event(frame: Frame, place: str | None = None) -> bytes:
-    """Write *frame* as an event of a stream, with *place* for its id."""
-    data = frame.data
+def as_event(frame: Frame) -> bytes:
+    """Write *frame* as an event of a stream."""
+    return _event(frame.data)
+
+
+def _event(data: bytes) -> bytes:
     if b"\n" in data or b"\r" in data:
         # They can only be white space: within a string JSON has none.
         data = data.replace(b"\r", b" ").replace(b"\n", b" ")
-    head = b"" if place is None else b"id: " + place.encode() + b"\n"
-    return head + b"data: " + data + b"\n\n"
+    return _EVENT % data

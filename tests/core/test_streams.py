@@ -14,7 +14,11 @@ from quart.testing.connections import TestHTTPConnection as HTTPConnection
 from quart_jwt_extended import create_access_token, get_jwt_identity
 
 from quart_realtime import Realtime, SetupError
+from quart_realtime.bookmark import SUBSCRIBED, Places, read_bookmark
 from quart_realtime.connection import Connection
+from quart_realtime.frames import Frame, connected_frame, event_frame, response_frame
+from quart_realtime.protocol import Event
+from quart_realtime.streaming import StreamTransport
 
 from ..conftest import make_app
 
@@ -153,3 +157,78 @@ async def test_a_hook_that_closes_is_told_by_the_status(code: int, status: int) 
         async with stream(app, Authorization=bearer) as refused:
             assert (await frame(refused))["type"] == "closing"
             assert refused.status_code == status
+
+
+# What is written at once
+
+
+def told(offset: int, room: str = "a", data: bytes = b"1") -> Frame:
+    return event_frame(Event("told", data, room, offset=offset, epoch="e"))
+
+
+def read(chunk: bytes) -> tuple[list[Any], list[tuple[int, Places]]]:
+    """Return a chunk's frames, and the places in its ids, each with the event it stands at."""
+    frames, ids = [], []
+    for number, block in enumerate(chunk.decode().removesuffix("\n\n").split("\n\n")):
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        frames.append(json.loads(fields["data"]))
+        if "id" in fields:
+            ids.append((number, read_bookmark(fields["id"], [])))
+    return frames, ids
+
+
+async def test_a_chunk_has_one_id_with_the_last_event_that_moves_it() -> None:
+    stream = StreamTransport(1_000_000, {})
+    chunks = stream.chunks()
+    for number in range(400):
+        assert stream.send(told(number + 1, f"room-{number % 3}"))
+    assert stream.send(Frame(b'{"type":"ping"}'))
+    chunk = await anext(chunks)
+    frames, ids = read(chunk)
+    assert (len(frames), frames[-1]) == (401, {"type": "ping"})
+    assert ids == [(399, {"room-1": ("e", 398), "room-2": ("e", 399), "room-0": ("e", 400)})]
+    assert stream.pending == len(chunk)
+    stream.send(Frame(b'{"type":"ping"}'))
+    assert read(await anext(chunks))[1] == []
+
+
+async def test_an_id_claims_nothing_that_is_yet_to_be_written() -> None:
+    stream = StreamTransport(1_000_000, {})
+    chunks = stream.chunks()
+    for number in range(10):
+        assert stream.send(told(number, data=b'"%s"' % (b"x" * 30_000)))
+    heard = []
+    while len(heard) < 10:
+        waiting = stream.pending
+        frames, ids = read(await anext(chunks))
+        heard += [frame["offset"] for frame in frames]
+        assert ids == [(len(frames) - 1, {"a": ("e", heard[-1])})]
+        assert stream.pending <= waiting + 100
+    assert heard == [*range(10)]
+
+
+async def test_what_waits_behind_the_answer_about_its_room_is_not_lost() -> None:
+    stream = StreamTransport(1_000_000, {"a": ("e", 3)})
+    stream.send(connected_frame({"rooms": []}))
+    stream.send(told(4))
+    place = {"room": "a", "epoch": "e", "offset": 4}
+    stream.send(response_frame(SUBSCRIBED, {"rooms": [place]}))
+    stream.send(told(5))
+    frames, ids = read(await anext(stream.chunks()))
+    assert [frame["type"] for frame in frames] == ["connected", "response", "event"]
+    assert frames[-1]["offset"] == 5
+    assert ids == [(2, {"a": ("e", 5)})]
+
+
+async def test_no_more_waits_than_may() -> None:
+    stream = StreamTransport(1000, {})
+    chunks = stream.chunks()
+    sent = 0
+    while stream.send(told(sent + 1)):
+        sent += 1
+    assert stream.pending <= 1000 + len("data: \n\n")
+    chunk = await anext(chunks)
+    assert len(read(chunk)[0]) == sent
+    # Until the server asks for more, what it was given counts, the id too.
+    assert stream.pending == len(chunk)
+    assert not stream.send(told(sent + 1))
