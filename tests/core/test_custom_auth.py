@@ -363,7 +363,7 @@ async def test_a_function_that_hangs_leaves_threads_to_the_app() -> None:
         answers.wait(30)
         return said[0]
 
-    app = bare_app(REQUEST_TIMEOUT=0.2)
+    app = bare_app(REQUEST_TIMEOUT=1)
     realtime = Realtime(app, authenticate=slow)
     async with AsyncExitStack() as stack:
         clients = [
@@ -373,8 +373,7 @@ async def test_a_function_that_hangs_leaves_threads_to_the_app() -> None:
             await client.wait_connected()
         answers.clear()
         try:
-            for _ in range(2):
-                await realtime.recheck("ana")
+            await realtime.recheck("ana")
             assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
         finally:
             answers.set()
