@@ -84,10 +84,18 @@ def client_options(function: F) -> F:
 
 
 def target_of(url: str | None, token: str | None) -> Target:
-    """Return the server that *url* names, or that the app would be."""
+    """Return the server that *url* names, or that the app would be.
+
+    Raises:
+        UsageError: there is no app, or a token is missing. An app with a function of its own in
+            place of tokens may do without one.
+    """
+    needs_token = True
     if url is None:
-        url = HOST + app_runtime("write --url ws://…, or name the app").settings.url
-    if token is None and not urlsplit(url).query:
+        runtime = app_runtime("write --url ws://…, or name the app")
+        url = HOST + runtime.settings.url
+        needs_token = runtime.registry.login is None
+    if needs_token and token is None and not urlsplit(url).query:
         raise click.UsageError("Write --token, or set QUART_REALTIME_TOKEN.")
     return Target(url, token)
 
@@ -133,7 +141,13 @@ async def connected(target: Target, seconds: float) -> AsyncIterator[Client]:
     """
     connect = client_class()
     try:
-        client = connect(target.url, target.token, request_timeout=seconds)
+        client = connect(
+            target.url,
+            target.token,
+            request_timeout=seconds,
+            # Without a token the client wants headers: it can't know that this app needs neither.
+            headers={"User-Agent": "quart-realtime"},
+        )
     except ValueError:
         # Its text has the URL in it, and that may have a token.
         raise click.UsageError(f"{shown(target.url)} is no ws:// or wss:// URL.") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
+import re
 import secrets
 from collections.abc import Mapping
 from contextvars import Context
@@ -30,7 +32,13 @@ from .registry import AnyFunction, Login, calling_line, describe
 from .results import error_of
 from .settings import Settings
 
+THREADS = 4
+"""In how many threads at most logins are looked at again: asyncio has five or more for all that an
+app does in threads, and a function that hangs is to leave some."""
+_CAN_BE_SHOWN = re.compile(r"[!-~]+")
+"""Printable ASCII without spaces: routes are shown a token in a header, and so is the function."""
 _REFUSALS = frozenset({Unauthorized.status, Forbidden.status})
+_NOT_ACCEPTED = "the token is not accepted"
 _FOR_NOW = (Unavailable, RateLimited, RequestTimeout)
 """What says to come back, in words that the client may know."""
 
@@ -75,6 +83,7 @@ class CallableAuthenticator:
         self._login = login
         self._settings = settings
         self._issued: dict[str, Identity] = {}
+        self._places = asyncio.Semaphore(THREADS)
 
     def check_setup(self, settings: Settings) -> None:
         """Raise SetupError where cookies would count whatever page sends them."""
@@ -110,28 +119,58 @@ class CallableAuthenticator:
         """Return who the function says it is.
 
         Returns:
-            None where it says nobody and nothing was shown that could be wrong: an ``auth``
-            message may still come.
+            None where it says nobody and no token was shown: an ``auth`` message may still come.
+            Cookies say nothing of that, since a page may well have others than a session's.
 
         Raises:
-            TokenRefused: nobody, or not any more.
+            TokenRefused: *token* is nobody's, or not any more.
         """
+        if token is not None and not _CAN_BE_SHOWN.fullmatch(token):
+            raise TokenRefused(_NOT_ACCEPTED)
         identity = await self._ask(handshake, token)
-        if identity is not None:
-            return identity
-        if token is None and "Cookie" not in handshake.headers():
-            return None
-        raise TokenRefused("nobody is logged in" if token is None else "the token is not accepted")
+        if identity is None and token is not None:
+            raise TokenRefused(_NOT_ACCEPTED)
+        return identity
 
     async def check_again(self, handshake: Handshake, identity: Identity) -> Identity:
         """Return what the function says of *identity* now.
 
+        Where it runs in a thread, no more than :data:`THREADS` do that at once.
+
         Raises:
             TokenRefused: it is nobody now, or somebody else.
         """
-        fresh = await self._ask(handshake, identity.token)
+        if not self._runs_in_thread():
+            return self._still(identity, await self._ask(handshake, identity.token))
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                await self._places.acquire()
+        except TimeoutError:
+            # Those before it hang: not knowing is no reason to throw somebody out, nor to have
+            # one thread more hang; the next ping asks again.
+            return identity
+        threads: list[asyncio.Future[Any]] = []
+        try:
+            fresh = await self._ask(handshake, identity.token, threads)
+        finally:
+            # Nobody can end a thread: it has its place until it ends by itself, asked for or not.
+            if threads and not threads[0].done():
+                threads[0].add_done_callback(self._leave)
+            else:
+                self._places.release()
+        return self._still(identity, fresh)
+
+    def _leave(self, thread: asyncio.Future[Any]) -> None:
+        """Give back the place of a thread that nobody waits for any more."""
+        if not thread.cancelled():
+            thread.exception()  # Else asyncio would log that nobody asked for it.
+        self._places.release()
+
+    def _still(self, identity: Identity, fresh: Identity | None) -> Identity:
+        """Return *fresh* where that is who *identity* was."""
         if fresh is None:
-            raise TokenRefused("nobody is logged in any more")
+            # By now the browser may have a newer cookie, which only another handshake brings.
+            raise TokenRefused("nobody is logged in any more", expired=identity.token is None)
         if fresh.user_id != identity.user_id:
             raise TokenRefused("somebody else is logged in now")
         return fresh
@@ -167,11 +206,27 @@ class CallableAuthenticator:
         self._issued[token] = said
         return token
 
-    async def _ask(self, handshake: Handshake, token: str | None) -> Identity | None:
-        """Ask the function, in a context of its own, and return its word as one of ours."""
+    def _runs_in_thread(self) -> bool:
+        """Whether Quart runs the function in a thread, since it is no coroutine function."""
+        return self._app.ensure_async(self._login.function) is not self._login.function
+
+    async def _ask(
+        self,
+        handshake: Handshake,
+        token: str | None,
+        threads: list[asyncio.Future[Any]] | None = None,
+    ) -> Identity | None:
+        """Ask the function, in a context of its own, and return its word as one of ours.
+
+        Args:
+            handshake: What the function is to look at.
+            token: What it is given.
+            threads: Where to leave the task whose thread the function runs in. It isn't cancelled
+                with the asking then, and so lasts as long as its thread.
+        """
         if token in self._issued:
             return self._issued[token]
-        work = contained(self._run(handshake, token))
+        work = contained(self._run(handshake, token, threads))
         try:
             async with asyncio.timeout(self._settings.request_timeout):
                 said = await asyncio.get_running_loop().create_task(work, context=Context())
@@ -181,15 +236,22 @@ class CallableAuthenticator:
             return None
         identity = said if isinstance(said, Identity) else Identity(said)
         identity = evolve(identity, user_id=_checked_id(identity.user_id), token=token)
+        _check_end(identity.expires_at)
         remaining = identity.remaining()
         if remaining is not None and remaining <= 0:
             raise TokenRefused("the login has expired", expired=True)
         return identity
 
-    async def _run(self, handshake: Handshake, token: str | None) -> Any:
+    async def _run(
+        self, handshake: Handshake, token: str | None, threads: list[asyncio.Future[Any]] | None
+    ) -> Any:
         async with self._app.websocket_context(self._websocket(handshake, token)):
             arguments = (token,) if self._login.takes_token else ()
-            said = await self._app.ensure_async(self._login.function)(*arguments)
+            asking = self._app.ensure_async(self._login.function)(*arguments)
+            if threads is not None:
+                threads.append(asyncio.ensure_future(asking))
+                asking = asyncio.shield(threads[0])
+            said = await asking
             # An object's own __call__ may be a coroutine function, which Quart doesn't see.
             return await said if inspect.isawaitable(said) else said
 
@@ -234,6 +296,20 @@ def _checked_id(said: Any) -> str:
             "Identity, or None for nobody"
         )
     return str(said)
+
+
+def _check_end(said: Any) -> None:
+    """Raise TypeError or ValueError where *said* is no moment at which a login can end."""
+    if said is None:
+        return
+    wrong = (
+        f"authenticate returned an Identity with expires_at={said!r}: write when it ends, in "
+        "seconds since the epoch, or None for a login that doesn't end"
+    )
+    if isinstance(said, bool) or not isinstance(said, (int, float)):
+        raise TypeError(wrong)
+    if not math.isfinite(said):
+        raise ValueError(wrong)
 
 
 async def _look_only(*_: Any) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 from string import Template
+from typing import Any
 from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
@@ -14,6 +15,7 @@ from quart_schema import hide
 from .asyncapi import asyncapi_document
 from .contract import Contract
 from .models import dump
+from .proxies import see_through
 from .runtime import Runtime
 from .settings import DOCS_CSS_URL, DOCS_JS_URL
 from .survey import contract_of
@@ -59,10 +61,19 @@ class Documentation:
     async def document(self) -> Response:
         """Send the AsyncAPI document."""
         self._check()
-        server = f"{request.scheme}://{request.host}{request.root_path}"
-        response = Response(dump(asyncapi_document(self._contract, server)))
+        response = Response(dump(asyncapi_document(self._contract, self._server())))
         response.mimetype = "application/json"
         return _unsniffed(response)
+
+    def _server(self) -> str:
+        """Return where it was asked for, as far as trusted proxies tell it."""
+        scheme, host = request.scheme, request.host
+        if self._runtime.proxies:
+            scope: dict[str, Any] = dict(request.scope)
+            see_through(scope, self._runtime.proxies)
+            said = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            scheme, host = scope["scheme"], said or host
+        return f"{scheme}://{host}{request.root_path}"
 
     @hide
     async def page(self) -> Response:

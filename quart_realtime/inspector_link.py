@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from .errors import TokenRefused
+from .errors import Forbidden, TokenRefused
 from .frames import Frame
 from .inspector import Inspector, View, Wish
 from .models import dump
-from .protocol import CloseCode
+from .protocol import CloseCode, code_for_turning_away
 from .transport import Incoming, Transport
 
 logger = logging.getLogger("quart_realtime")
@@ -43,9 +43,10 @@ class Looker:
         transport: The page's socket.
         subprotocol: What its handshake is answered with.
         about: What the page is told first of all.
-        check: Raises TokenRefused where the page's token counts no longer.
+        check: Returns for how many seconds the page's token counts from now on, None for ever;
+            raises TokenRefused or Forbidden where it counts no longer.
         draining: Tells whether the server takes no more connections, and is rid of those there are.
-        seconds: For how long its token counts; None for ever.
+        seconds: For how long its token counts at first; None for ever.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Looker:
         transport: Transport,
         subprotocol: str | None,
         about: dict[str, Any],
-        check: Callable[[], Awaitable[None]],
+        check: Callable[[], Awaitable[float | None]],
         draining: Callable[[], bool],
         seconds: float | None,
     ) -> None:
@@ -64,8 +65,7 @@ class Looker:
         self._about = about
         self._check = check
         self._draining = draining
-        loop = asyncio.get_running_loop()
-        self._until = None if seconds is None else loop.time() + seconds
+        self._until = _ahead(seconds)
         self._view = View()
         self._asked = asyncio.Event()
         self._told_samples = 0.0
@@ -121,10 +121,9 @@ class Looker:
                 next_check = now + CHECK_EVERY
                 if self._transport.is_stalled():
                     return CloseCode.SLOW_CONSUMER, "too much was waiting"
-                try:
-                    await self._check()
-                except TokenRefused as error:
-                    return CloseCode.UNAUTHORIZED, str(error)
+                refused = await self._look_again()
+                if refused is not None:
+                    return refused
             wants_state = now >= next_state or self._asked.is_set()
             self._asked.clear()
             if self._transport.pending <= AHEAD:
@@ -133,6 +132,19 @@ class Looker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FRAMES_EVERY):
                     await self._asked.wait()
+
+    async def _look_again(self) -> tuple[int, str] | None:
+        """Return why the page may look no longer; None where it may, or nobody knows."""
+        try:
+            self._until = _ahead(await self._check())
+        except TokenRefused as error:
+            return code_for_turning_away(error), str(error)
+        except Forbidden as error:
+            return CloseCode.UNAUTHORIZED, str(error)
+        except Exception:
+            # Not knowing is no reason to throw somebody out; the next check will tell.
+            logger.exception("looking at the token of a page of the inspector again failed")
+        return None
 
     def _tell_news(self, *, state: bool) -> None:
         news: dict[str, Any] = {}
@@ -153,3 +165,8 @@ class Looker:
 
     def _send(self, told: dict[str, Any]) -> bool:
         return self._transport.send(Frame(dump(told)))
+
+
+def _ahead(seconds: float | None) -> float | None:
+    """Return when so many seconds will have passed, by the clock of the loop; None for never."""
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+from copy import copy
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, cast
 from quart import Blueprint, Response, abort, request, send_from_directory, websocket
 from quart.wrappers import Request, Websocket
 from quart_schema import hide
+from werkzeug.datastructures import Headers
 
 from .door import count_handshake, handshake_of
 from .errors import Forbidden, RealtimeError, TokenRefused, Unauthorized
@@ -87,11 +89,30 @@ class Door:
 
     def address(self, asked: Request | Websocket) -> str:
         """Return whose request it is, as far as trusted proxies tell it."""
+        client: Any = self._scope(asked).get("client")
+        return str(client[0]) if client else ""
+
+    def _scope(self, asked: Request | Websocket) -> dict[str, Any]:
+        """Return a copy of what the server says of *asked*, as far as trusted proxies tell it."""
         scope = dict(asked.scope)
         if self._runtime.proxies:
             see_through(scope, self._runtime.proxies)
-        client: Any = scope.get("client")
-        return str(client[0]) if client else ""
+        return scope
+
+    def _at_the_proxy(self, asked: Request | Websocket) -> Request | Websocket:
+        """Return *asked* with the scheme and the host that a page of the app's own has.
+
+        A websocket has them: its scope was looked through before it was made.
+        """
+        if not self._runtime.proxies or isinstance(asked, Websocket):
+            return asked
+        scope = self._scope(asked)
+        outside = copy(asked)
+        outside.scheme = scope["scheme"]
+        outside.headers = Headers(
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        )
+        return outside
 
     async def open_to(self, asked: Request | Websocket) -> tuple[Handshake, Identity | None]:
         """Return what is kept of *asked*, and who may look by it, as :meth:`admit` says.
@@ -103,7 +124,7 @@ class Door:
             abort(404)
         count_handshake(self._runtime, self.address(asked))
         # The page alone, whatever other pages the app's own websocket is open to.
-        if not origin_is_allowed(asked, None):
+        if not origin_is_allowed(self._at_the_proxy(asked), None):
             abort(403)
         handshake = handshake_of(self._runtime, asked)
         return handshake, await self.admit(handshake)
@@ -126,7 +147,12 @@ class Door:
             raise
         if identity is None:
             raise Unauthorized("log in with a token")
-        for name, value in self.claims.items():
+        self.check_claims(identity)
+        return identity
+
+    def check_claims(self, identity: Identity) -> None:
+        """Raise Forbidden where *identity*'s claims aren't those that are asked for."""
+        for name, value in (self.claims or {}).items():
             found = identity.claims.get(name) if isinstance(identity.claims, dict) else None
             # True alone is true: 1 equals it.
             if type(found) is not type(value) or found != value:
@@ -137,7 +163,6 @@ class Door:
                     name,
                 )
                 raise Forbidden(f"the token's claim {name!r} doesn't let it look")
-        return identity
 
 
 def _is_loopback(address: str) -> bool:
@@ -167,7 +192,7 @@ def add_inspector(blueprint: Blueprint, runtime: Runtime, opening: str) -> None:
             handshake, identity = await door.open_to(opened)
         except RealtimeError as error:
             abort(error.status)
-        look = partial(_look, runtime, handshake, identity)
+        look = partial(_look, runtime, door, handshake, identity)
         opened.scope[opening] = look  # type: ignore[literal-required]
 
     blueprint.add_websocket(live_path(runtime.settings), view_func=live)
@@ -209,13 +234,23 @@ def _add_page(blueprint: Blueprint, door: Door, url: str) -> None:
 
 
 async def _look(
-    runtime: Runtime, handshake: Handshake, identity: Identity | None, receive: Any, send: Any
+    runtime: Runtime,
+    door: Door,
+    handshake: Handshake,
+    identity: Identity | None,
+    receive: Any,
+    send: Any,
 ) -> Looker:
     """Return the page's connection, for the caller to run."""
 
-    async def check() -> None:
-        if identity is not None and runtime.token_may_be_revoked():
-            await runtime.check_again(handshake, identity)
+    async def check() -> float | None:
+        nonlocal identity
+        if identity is None:
+            return None
+        if runtime.token_may_be_revoked():
+            identity = await runtime.check_again(handshake, identity)
+            door.check_claims(identity)
+        return identity.remaining()
 
     transport = await runtime.take_in(receive, send)
     return Looker(

@@ -6,8 +6,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from quart_realtime import (
     current_connection,
 )
 from quart_realtime.client_types import RealtimeError as Refused
+from quart_realtime.custom_auth import THREADS
 from quart_realtime.errors import RateLimited
 from quart_realtime.testing import realtime_client
 
@@ -190,11 +194,15 @@ async def test_quart_auths_user_logs_in() -> None:
         assert await ana.request("users", "me") == {"user_id": "ana"}
 
 
-async def test_nobodys_cookie_is_refused_at_once_and_who_shows_nothing_may_still_say() -> None:
-    cookie = OWN | {"Cookie": "theme=dark"}
-    assert await code_of(app_with(by_session), headers=cookie) == CloseCode.UNAUTHORIZED
+@pytest.mark.parametrize("cookies", [{}, {"Cookie": "_ga=1; theme=dark"}])
+async def test_who_shows_no_token_may_still_say_whatever_cookies_there_are(
+    cookies: dict[str, str],
+) -> None:
     in_no_time = app_with(by_session, AUTH_TIMEOUT=0.1)
-    assert await code_of(in_no_time, headers=OWN) == CloseCode.AUTH_TIMEOUT
+    assert await code_of(in_no_time, headers=OWN | cookies) == CloseCode.AUTH_TIMEOUT
+    async with realtime_client(app_with(by_token), headers=OWN | cookies) as client:
+        await client.authenticate("3")
+        assert (await client.request("users", "whoami"))["user_id"] == "luis"
 
 
 async def test_a_token_of_nobody_is_refused_and_said_nowhere() -> None:
@@ -203,6 +211,27 @@ async def test_a_token_of_nobody_is_refused_and_said_nowhere() -> None:
         error = await client.receive("error")
         assert error["payload"]["message"] == "the token is not accepted"
         assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("token", ["x€", "a\r\nb", "a b", "\x7f"])
+async def test_a_token_that_no_header_can_bear_is_refused_as_any_other(
+    token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with realtime_client(app_with(lambda token: "ana" if token is not None else None)) as it:
+        with pytest.raises(Refused) as refused:
+            await it.authenticate(token)
+        assert refused.value.code == "unauthorized"
+        assert await it.wait_closed() == CloseCode.UNAUTHORIZED
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), True, "tomorrow"])
+async def test_an_end_that_is_none_lets_nobody_in_and_is_told_to_the_app(
+    wrong: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = app_with(lambda: Identity("ana", expires_at=wrong))
+    assert await code_of(app) == CloseCode.INTERNAL_ERROR
+    assert f"expires_at={wrong!r}: write when it ends, in seconds since the epoch" in caplog.text
 
 
 def raising(error: Exception) -> Callable[[], Any]:
@@ -307,7 +336,54 @@ async def test_who_counts_no_longer_is_sent_away(said: Any, noticed: str) -> Non
         account.said = said
         if noticed == "by recheck":
             await realtime.recheck("ana")
-        assert await client.wait_closed() == CloseCode.UNAUTHORIZED
+        assert await client.wait_closed() == (
+            # Of a login by cookies: the browser may have a newer one by now.
+            CloseCode.TOKEN_EXPIRED if said is None else CloseCode.UNAUTHORIZED
+        )
+
+
+async def test_a_token_that_is_nobodys_any_more_ends_it_for_good() -> None:
+    tokens = {"opaque": "ana"}
+    app = bare_app()
+    realtime = Realtime(app, authenticate=lambda token: tokens.get(token))
+    async with realtime_client(app, headers={"Authorization": "Bearer opaque"}) as ana:
+        await ana.wait_connected()
+        tokens.clear()
+        await realtime.recheck("ana")
+        assert await ana.wait_closed() == CloseCode.UNAUTHORIZED
+
+
+async def test_a_function_that_hangs_leaves_threads_to_the_app() -> None:
+    """Its connections stay meanwhile, and are looked at when it answers again."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS + 1))
+    answers, said = threading.Event(), ["ana"]
+    answers.set()
+
+    def slow() -> str | None:
+        answers.wait(30)
+        return said[0]
+
+    app = bare_app(REQUEST_TIMEOUT=1)
+    realtime = Realtime(app, authenticate=slow)
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(realtime_client(app)) for _ in range(THREADS + 2)
+        ]
+        for client in clients:
+            await client.wait_connected()
+        answers.clear()
+        try:
+            await realtime.recheck("ana")
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
+        finally:
+            answers.set()
+        await realtime.notify("still", 1)
+        for client in clients:
+            assert await client.expect("still") == 1
+        said[0] = None
+        await realtime.recheck("ana")
+        for client in clients:
+            assert await client.wait_closed() == CloseCode.TOKEN_EXPIRED
 
 
 async def test_a_function_that_fails_later_throws_nobody_out(
@@ -369,7 +445,7 @@ async def test_logging_out_over_the_socket_ends_it_with_the_next_look() -> None:
         with pytest.raises(Refused) as refused:
             await ana.request("users", "me")
         assert refused.value.code == "unauthorized"
-        assert await ana.wait_closed() == CloseCode.UNAUTHORIZED
+        assert await ana.wait_closed() == CloseCode.TOKEN_EXPIRED
 
 
 async def test_a_hook_may_clean_up_after_it_and_nothing_of_it_stays() -> None:

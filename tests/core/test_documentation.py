@@ -50,6 +50,27 @@ async def test_the_document_tells_what_is_asked_and_where_it_was_asked_for() -> 
     assert document["channels"]["realtime"]["address"] == "/chat/ws"
 
 
+@pytest.mark.parametrize(
+    ("proxies", "host", "protocol"),
+    [(["127.0.0.1"], "app.example.com", "wss"), ([], "127.0.0.1:8000", "ws")],
+)
+async def test_behind_a_proxy_the_document_names_the_outer_server_where_that_is_trusted(
+    proxies: list[str], host: str, protocol: str
+) -> None:
+    headers = {
+        "Host": "127.0.0.1:8000",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "app.example.com",
+    }
+    response = await (
+        serving(DOCS=True, TRUSTED_PROXIES=proxies)
+        .test_client()
+        .get(PATHS[0], headers=headers, scope_base={"client": ("127.0.0.1", 40_000)})
+    )
+    server = (await response.get_json())["servers"]["app"]
+    assert (server["host"], server["protocol"]) == (host, protocol)
+
+
 async def test_the_page_runs_its_own_scripts_and_the_one_that_is_named() -> None:
     response = await serving(DOCS=True).test_client().get("/ws/docs")
     policy = response.headers["Content-Security-Policy"]

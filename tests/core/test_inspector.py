@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from quart import Quart
 from quart.testing.connections import WebsocketResponseError
 
 import quart_realtime
-from quart_realtime import Realtime, SetupError
+from quart_realtime import Identity, Realtime, SetupError
 from quart_realtime.endpoint import runtime_of
 from quart_realtime.testing import _CLOSED, _Socket, realtime_client
 
@@ -204,6 +205,22 @@ async def test_a_foreign_page_may_not_look_though_the_websocket_is_open_to_it() 
         assert await page.told("about")
 
 
+@pytest.mark.parametrize(("proxies", "status"), [(["127.0.0.1"], 200), ([], 403)])
+async def test_a_page_logs_in_behind_a_proxy_that_is_trusted(
+    proxies: list[str], status: int
+) -> None:
+    app = serving(INSPECTOR="inspector", TRUSTED_PROXIES=proxies)
+    headers = {
+        "Host": "127.0.0.1:8000",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "app.example.com",
+        "Origin": "https://app.example.com",
+        "Authorization": f"Bearer {await token_of(app, inspector=True)}",
+    }
+    answer = await app.test_client().post(f"{PAGE}/login", headers=headers, scope_base=HERE)
+    assert answer.status_code == status
+
+
 async def test_who_tries_tokens_is_slowed_down() -> None:
     app = make_app(INSPECTOR="inspector", HANDSHAKE_RATE_LIMIT="3/minute")
     Realtime(app)
@@ -345,6 +362,60 @@ async def test_a_page_ends_when_its_token_is_revoked(monkeypatch: pytest.MonkeyP
         await page.told("about")
         revoked.add("all")
         assert await page.ended() == 4500
+
+
+class Login:
+    """What an app's own function says of whoever looks, from one look to the next."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("quart_realtime.inspector_link.CHECK_EVERY", 0.05)
+        self.said: Identity | Exception = Identity("eva", {"inspector": True})
+        self.asked = 0
+        self.app = Quart("tests")
+        self.app.config["QUART_REALTIME_INSPECTOR"] = "inspector"
+        Realtime(self.app, authenticate=self.say)
+
+    async def say(self, token: str | None) -> Identity:
+        self.asked += 1
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+    async def asked_again(self) -> None:
+        """Wait until a page's right has been looked at once more, to the end."""
+        asked = self.asked
+        await until(lambda: self.asked > asked + 1)
+
+
+async def test_a_page_ends_when_its_claim_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    login = Login(monkeypatch)
+    async with login.app.test_app(), looking(login.app, "opaque") as page:
+        await page.told("about")
+        login.said = Identity("eva", {"inspector": False})
+        assert await page.ended() == 4500
+
+
+async def test_a_page_ends_when_the_latest_look_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    login = Login(monkeypatch)
+    login.said = Identity("eva", {"inspector": True}, time.time() + 600)
+    async with login.app.test_app(), looking(login.app, "opaque") as page:
+        await page.told("about")
+        login.said = Identity("eva", {"inspector": True}, time.time() + 0.5)
+        assert await page.ended() == 4001
+
+
+async def test_a_page_stays_where_nobody_knows_whether_it_may(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    login = Login(monkeypatch)
+    async with login.app.test_app(), looking(login.app, "opaque") as page:
+        await page.told("about")
+        login.said = OSError("the database is away")
+        await login.asked_again()
+        login.said = Identity("eva", {"inspector": True})
+        await login.asked_again()
+        assert await page.told("state")
+    assert "the database is away" in caplog.text
 
 
 async def test_a_page_ends_when_the_app_stops() -> None:

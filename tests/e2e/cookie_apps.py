@@ -1,11 +1,11 @@
-"""Two apps that browsers log in to by cookies: Quart's session, and a token in a cookie."""
+"""Apps without tokens to show: Quart's session, a token in a cookie, and the client's address."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import uuid4
 
-from quart import Quart, abort, jsonify, session
+from quart import Quart, abort, jsonify, session, websocket
 from quart_jwt_extended import (
     create_access_token,
     get_jwt_identity,
@@ -95,3 +95,12 @@ async def me_by_jwt() -> Any:
 @with_jwt.handler("users", "native")
 async def native_by_jwt() -> Any:
     return {"user_id": get_jwt_identity()}
+
+
+by_address = Quart("by_address")
+with_address = Realtime(by_address, authenticate=lambda: websocket.remote_addr, cookies=False)
+
+
+@with_address.handler("users", "native")
+async def native_by_address() -> Any:
+    return {"user_id": current_connection.user_id}

@@ -52,7 +52,7 @@ async def test_the_session() -> None:
         assert ana.connected["user_id"] == "ana"
         assert await ana.request("profile", "get") == {"name": "ana"}
         await browser.post("/logout")
-        assert await ana.wait_closed() == CloseCode.UNAUTHORIZED
+        assert await ana.wait_closed() == CloseCode.TOKEN_EXPIRED
 
 
 @pytest.mark.parametrize("mode", ["cookie", "bearer"])

@@ -29,8 +29,9 @@ from quart_realtime.client import connect
 from ..conftest import make_app
 from ..valkey import Valkey
 from .conftest import make_token
+from .cookie_apps import by_address
 from .nodes import nodes
-from .server import ROOT, Server
+from .server import ROOT, Server, serving
 from .sockets import post
 
 BOUND = 30.0
@@ -182,6 +183,16 @@ def test_a_token_is_asked_for(server: Server) -> None:
     done = here("call", "echo.say", server=server)
     assert done.exit_code == 2
     assert "QUART_REALTIME_TOKEN" in done.stderr
+
+
+def test_no_token_is_asked_for_where_the_app_has_a_function_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving("tests.e2e.cookie_apps:by_address") as server:
+        monkeypatch.setattr("quart_realtime.cli_common.HOST", server.ws_url.removesuffix("/ws"))
+        done = here("call", "users.native", app=by_address)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"user_id": "127.0.0.1"}
 
 
 def test_a_server_that_is_not_there_is_told_at_once() -> None:
