@@ -27,7 +27,7 @@ def development(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         timeout=60,
     )
-    (script,) = out.glob("assets/*.js")
+    (script,) = out.glob("assets/index-*.js")
     return script
 
 
