@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from .frames import Frame
 from .settings import Settings
@@ -19,6 +19,8 @@ SECONDS_A_TURN = 0.01
 """For how long sockets are written to before other work gets its turn."""
 SOCKETS_A_LOOK = 8
 """After how many of them the clock is looked at."""
+PATIENCE_AFTER_END = 60.0
+"""For how many seconds what a client sends after its end is taken from the server, unread."""
 
 
 class ASGITransport:
@@ -86,7 +88,19 @@ class ASGITransport:
             if self._reading is None or not self._reading.expired():
                 raise
             # Closed by us, and the client took too long to answer: it ends all the same.
+            self._writers.outlive(self._ignore_the_rest())
             return 1006
+
+    async def _ignore_the_rest(self) -> None:
+        """Receive what still comes, for a while, or the server might never come to its end.
+
+        Hypercorn puts its own end into the same queue, and hangs up after that: a client that goes
+        on sending would keep the queue full, and its socket open.
+        """
+        with suppress(Exception):  # Servers differ in what they say after the end.
+            async with asyncio.timeout(PATIENCE_AFTER_END):
+                while (await self._receive())["type"] != "websocket.disconnect":
+                    pass
 
     def send(self, frame: Frame, *, last: bool = False) -> bool:
         """Write *frame* after all that was sent before, without waiting for it."""
@@ -192,6 +206,12 @@ class Writers:
             self._left_behind.add(task)
             task.add_done_callback(self._left_behind.discard)
             self._go_on()
+
+    def outlive(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have *work* done, though the connection that it is for has ended."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._left_behind.add(task)
+        task.add_done_callback(self._left_behind.discard)
 
     def _go_on(self) -> None:
         self._busy = False

@@ -131,7 +131,7 @@ class RawSocket:
         try:
             while (got := await self.read()).opcode != CLOSE:
                 pass
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             return 1006
         return got.code
 
@@ -151,6 +151,8 @@ class RawSocket:
             while sent < most:
                 await self.send(data)
                 sent += len(data)
+        except TimeoutError:
+            raise AssertionError(f"the server took {sent} bytes, and hung up on none") from None
         except OSError:
             return
         raise AssertionError(f"the server still took what came after {most} bytes")

@@ -87,7 +87,7 @@ class Response:
         try:
             while True:
                 last = await self.read()
-        except (EOFError, h11.RemoteProtocolError, OSError):
+        except (EOFError, h11.RemoteProtocolError, ConnectionError):
             return last.get("payload", {}) if last.get("type") == "closing" else {}
 
     def stop_reading(self) -> None:

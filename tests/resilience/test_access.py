@@ -279,7 +279,7 @@ async def test_when_its_token_has_expired_a_connection_hears_no_more(server: Ser
                 while (await read(luis))["payload"]["data"]["number"] < len(numbers) + 20:
                     pass
             await ana.send(close(4001))
-            with pytest.raises((EOFError, OSError)):
+            with pytest.raises((EOFError, ConnectionError)):
                 await ana.read()
         finally:
             over.set()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -69,7 +69,7 @@ async def send_all(raw: RawSocket, data: bytes, times: int) -> None:
     try:
         for _ in range(times):
             await raw.send(data)
-    except OSError:
+    except ConnectionError:
         pass
 
 
@@ -105,7 +105,12 @@ async def test_a_million_fragments_are_cut_off_on_the_way(
 @pytest.mark.line(26, "our close ignored, and more sent")
 @pytest.mark.parametrize(
     "more",
-    [text('{"type": "ping"}'), frame(PING, b"x"), frame(TEXT, length=10**12) + b"x" * 65_536],
+    [
+        text('{"type": "ping"}'),
+        # On plain ASGI it is Hypercorn that reads these, and others wait for seconds meanwhile.
+        pytest.param(frame(PING, b"x"), marks=fast),
+        frame(TEXT, length=10**12) + b"x" * 65_536,
+    ],
 )
 async def test_who_ignores_our_close_and_sends_on_is_cut_off(
     lax: Server, token: Token, more: bytes, unnoticed: Unnoticed
@@ -310,7 +315,10 @@ async def test_where_pings_are_not_counted_memory_stays_flat_all_the_same(
     ):
         if not reads:
             raw.stop_reading()
-            await send_all(raw, frame(PING, b"x" * 125) * 500, 400)
+            # The server may hang up, or read nothing more either, as Hypercorn does by itself.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await send_all(raw, frame(PING, b"x" * 125) * 500, 400)
             return
         for _ in range(100):
             await raw.send(frame(PING, b"x" * 20) * 2000)

@@ -727,6 +727,21 @@ async def test_a_client_that_does_not_answer_a_close_is_not_waited_for_for_ever(
         assert await serving == 1006
 
 
+async def test_what_a_client_sends_after_its_end_makes_room_for_the_servers_own_end() -> None:
+    queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
+    taken: list[Any] = []
+    transport = ASGITransport(queue.get, Socket(), Writers(), Settings())
+    transport.abort()
+    async with asyncio.timeout(BOUND):
+        assert await transport.serve(taken.append) == 1006
+        for _ in range(100):
+            await queue.put({"type": "websocket.receive", "text": "a", "bytes": None})
+        await queue.put({"type": "websocket.disconnect", "code": 1006})
+    await settled()
+    assert queue.empty()
+    assert taken == []
+
+
 @pytest.mark.parametrize("error", [TimeoutError("of its own"), RuntimeError("broken")])
 async def test_what_taking_raises_is_raised(error: Exception) -> None:
     def fail(_: Any) -> None:
