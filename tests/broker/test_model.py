@@ -45,7 +45,7 @@ from .model import (
 
 STEP = 30.0
 """How many seconds a step may take before something hangs."""
-BOUND = 10.0
+BOUND = 20.0
 """How many seconds are waited for what must come."""
 ROUNDS = 8
 """How often clients may have to come back before all is settled."""

@@ -18,7 +18,7 @@ from .lab import Author
 
 SECRET = "a secret for tests only, 32 bytes"
 SECONDS = 1_000
-BOUND = 15 * SECONDS
+BOUND = 30 * SECONDS
 """How many milliseconds anything may take before a test fails."""
 
 expect.set_options(timeout=BOUND)

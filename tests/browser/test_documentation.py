@@ -17,7 +17,8 @@ from quart_realtime.settings import DOCS_CSS_URL, DOCS_JS_URL
 from ..e2e.server import Server
 from .conftest import BOUND
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# The component is large, and takes its time to draw what it has read.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(480)]
 PACKAGE = re.search(r"/npm/([^/]+/[^/]+)", DOCS_JS_URL)
 
 

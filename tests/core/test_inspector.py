@@ -26,7 +26,7 @@ FILES = sorted((Path(quart_realtime.__file__).parent / "static" / "inspector").i
 PAGE = "/ws/inspector"
 HERE = {"client": ("127.0.0.1", 40_000)}
 ELSEWHERE = {"client": ("192.0.2.7", 40_000)}
-BOUND = 5.0
+BOUND = 15.0
 
 
 def serving(*, debug: bool = False, **settings: Any) -> Quart:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from ..ports import free_port
 from ..waiting import until_true
 from .server import ROOT, Served, Server
 
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"
-BOUND = 10.0
+BOUND = 20.0
 """How many seconds it may take to do what it is told."""
 
 
@@ -45,7 +46,7 @@ class Nginx(Served):
 
     def __init__(self, folder: Path, ports: Sequence[int], changes: Mapping[str, str]) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._leaving = 0
         self.scheme = "https" if " ssl;" in "".join(changes.values()) else "http"
         text = _changed(CONFIGURATION.read_text(), changes)
@@ -141,12 +142,6 @@ def _temporary(folder: Path) -> str:
     """Return what sets where nginx keeps what is too large for its buffers."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     return " ".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ..valkey import Valkey, valkey
 from .conftest import APP, make_token
 from .server import Server, serving
 
-BOUND = 10.0
+BOUND = 20.0
 """How many seconds a test waits for what must come."""
 SOON = Backoff(base=0.05, ceiling=0.5, longest_spread=0.5)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
-BOUND = 15.0
+BOUND = 20.0
 """For how many seconds anything is waited for."""
 
 

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import ConnectionClosed
 
-from .raw_socket import RawSocket, text
+from .raw_socket import BOUND, RawSocket, text
 from .server import Server
 
 Token = Callable[..., str]
@@ -47,7 +47,7 @@ async def opened(server: Server, token: str | None, **how: Any) -> AsyncIterator
 
 
 async def read(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND):
         return dict(json.loads(await socket.recv()))
 
 

@@ -267,7 +267,7 @@ async def test_a_full_queue_is_answered_whole_within_the_servers_rate(
 
 
 async def test_who_is_silent_is_closed_and_who_answers_pings_is_not(token: Token) -> None:
-    with serving(APP, PING_INTERVAL=0.2, IDLE_TIMEOUT=1) as server:
+    with serving(APP, PING_INTERVAL=0.5, IDLE_TIMEOUT=3) as server:
         async with (
             connect(server.ws_url, token=token("luis")) as answering,
             opened(server, token("ana")) as silent,

@@ -31,7 +31,7 @@ from .server import ROOT, Server, serving
 from .sockets import ask, close_code, read
 
 APP = "example_app:create_app()"
-BOUND = 15.0
+BOUND = 20.0
 """How many seconds a test waits for what must come."""
 SOON = Backoff(base=0.05, ceiling=0.5, longest_spread=0.5)
 WHOAMI = {"type": "request", "id": "1", "resource": "users", "payload": {"action": "whoami"}}

@@ -17,7 +17,7 @@ from .conftest import APP, make_token
 from .server import Server, serving
 from .sockets import ask, opened
 
-BOUND = 15.0
+BOUND = 20.0
 
 
 def looking(server: Server, **claims: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket as sockets
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from websockets.typing import Subprotocol
 
 from quart_realtime import CloseCode
 
+from ..ports import free_port
 from .conftest import APP
 from .raw_socket import BOUND, PING, TEXT, frame, raw_socket
 from .server import Server, serving
@@ -287,9 +287,9 @@ async def test_over_tls_who_never_answers_a_close_is_let_go_all_the_same(
 
 
 async def test_where_hypercorn_limits_reading_sockets_live_on(token: Token) -> None:
-    with serving(APP, options=["--read-timeout", "1"], RATE_LIMIT=None) as server:
+    with serving(APP, options=["--read-timeout", "2"], RATE_LIMIT=None) as server:
         async with opened(server, token("ana")) as socket:
-            end = asyncio.get_running_loop().time() + 2.5
+            end = asyncio.get_running_loop().time() + 4
             while asyncio.get_running_loop().time() < end:
                 assert await ask(socket, {"type": "ping"}) == {"type": "pong"}
                 await asyncio.sleep(0.1)  # As a client does that has little to say.
@@ -362,12 +362,6 @@ async def hear(socket: Any, count: int) -> list[tuple[int, int]]:
 
 
 # Other servers
-
-
-def free_port() -> int:
-    with sockets.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def uvicorn() -> Sequence[str]:

@@ -249,7 +249,7 @@ async def test_who_hangs_up_is_gone_at_once(server: Server) -> None:
         await greeted(ana)
         assert (await answered(ana))["hall:s"]["presence"] == [{"user_id": "ana", "connections": 1}]
         assert await present() == {"ana": 1}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND):
         await until(lambda: _is_empty(present))
 
 

@@ -79,7 +79,7 @@ def unnoticed(token: Token, figures: Figures) -> Unnoticed:
             while not last:
                 last = over.is_set()
                 began = loop.time()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(BOUND):
                     said = await client.request("who", "native", number="1")
                 assert said["who"] == ["luis"] * 3
                 waits.append(loop.time() - began)

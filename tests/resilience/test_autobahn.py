@@ -17,6 +17,7 @@ import pytest
 
 from ..e2e.raw_socket import (
     BINARY,
+    BOUND,
     CLOSE,
     CONTINUATION,
     PING,
@@ -267,7 +268,7 @@ async def test_each_case_of_the_family_goes_as_the_protocol_says(
     for case in family():
         try:
             async with raw_socket(echo.port, path="/") as raw:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(BOUND):
                     await play(raw, case)
         except (AssertionError, EOFError, OSError, TimeoutError) as error:
             failed[case.name] = f"{type(error).__name__} {error}"[:300]

@@ -33,7 +33,7 @@ from ..e2e.server import Server, serving
 from .conftest import Figures
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
-BOUND = 10.0
+BOUND = 20.0
 ROOMS = ("a", "b", "c")
 OWN = {"everyone", "user:ana"}
 CLOSES = {1009, 4001, 4006, 4500, 4501}

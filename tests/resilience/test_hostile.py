@@ -432,7 +432,7 @@ async def test_who_talks_before_the_handshake_is_answered_is_refused_or_served(
 async def test_who_talks_before_the_handshake_is_answered_leaves_nothing_behind(
     token: Token,
 ) -> None:
-    with serving(APP, MAX_CONNECTIONS_PER_USER=1, IDLE_TIMEOUT=1) as server:
+    with serving(APP, MAX_CONNECTIONS_PER_USER=1, IDLE_TIMEOUT=3) as server:
         async with connect(server.ws_url, token=token("luis")) as luis:
             lobby = await luis.subscribe("hall:lobby")
             for _ in range(2):

@@ -39,7 +39,7 @@ def server() -> Iterator[Server]:
     how: dict[str, Any] = {"RATE_LIMIT": None, "MAX_CONNECTIONS_PER_USER": 10_000}
     # A whole history has room in one answer.
     how |= {"HISTORY_SIZE": 10_000, "SEND_BUFFER": 4 * 2**20}
-    with serving(APP, REQUEST_TIMEOUT=1, **how) as server:
+    with serving(APP, REQUEST_TIMEOUT=2, **how) as server:
         yield server
 
 
@@ -274,7 +274,7 @@ async def test_a_handler_that_fails_is_one_error_and_the_connection_lives(
 async def test_a_handler_that_awaits_what_was_cancelled_is_one_error(
     server: Server, token: Token, way: str
 ) -> None:
-    async with raw_socket(server.port, token("ana")) as raw, asyncio.timeout(3):
+    async with raw_socket(server.port, token("ana")) as raw, asyncio.timeout(BOUND):
         error = await only_answer(raw, bug(f"fail{way}", how="interrupted"))
         assert error["payload"]["code"] == "internal_error"
 
@@ -424,7 +424,7 @@ async def test_a_crowd_that_returns_at_once_is_let_in(
 async def test_a_clock_that_jumps_throws_nobody_out(
     token: Token, seconds: int, revocable: bool
 ) -> None:
-    with serving(APP, PING_INTERVAL=0.1, IDLE_TIMEOUT=2, REVOCABLE=revocable) as server:
+    with serving(APP, PING_INTERVAL=0.1, IDLE_TIMEOUT=4, REVOCABLE=revocable) as server:
         async with raw_socket(server.port, token("ana", seconds=10_000)) as ana:
             for jump in (seconds, 0):
                 await fetch(server, "POST", f"/clock/{jump}")

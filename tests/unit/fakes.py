@@ -11,7 +11,7 @@ from quart_realtime.frames import Frame
 from quart_realtime.models import dump
 from quart_realtime.protocol import Event
 
-BOUND = 5.0
+BOUND = 15.0
 """How many seconds a test waits for what must come."""
 
 
