@@ -30,7 +30,7 @@ from .limits import KeptAnswers, UserLimiter
 from .models import dump
 from .native import NativeHandler, encoded
 from .protocol import Request
-from .registry import AnyFunction
+from .registry import AnyFunction, called
 from .results import error_of
 from .route_requests import RouteCaller
 from .routes import Resolutions, Resolved
@@ -230,4 +230,4 @@ class Dispatcher:
         in_connection(connection)
         async with self._app.app_context():
             self._authenticator.log_in(connection.identity)
-            return await self._app.ensure_async(function)(*arguments, **named)
+            return await self._app.ensure_async(called(function))(*arguments, **named)

@@ -34,6 +34,7 @@ from .endpoint import EXTENSION, check_endpoint, handing_over, make_blueprint
 from .errors import RealtimeError, SetupError
 from .fallback import with_streams
 from .models import check_type, to_builtins
+from .options import EMISSION, EVENT, EXPOSURE, check_options
 from .protocol import HistoryPolicy, check_event_name, check_key
 from .registry import (
     AnyFunction,
@@ -44,8 +45,10 @@ from .registry import (
     Registry,
     RoomRule,
     RoomSource,
+    called,
     calling_line,
     describe,
+    refuse_bare,
 )
 from .results import is_success, value_of
 from .route_requests import note_errors
@@ -142,7 +145,7 @@ class Realtime:
     def handler(
         self,
         resource: str,
-        action: str,
+        action: str = "",
         *,
         login: bool = True,
         timeout: float | None = None,
@@ -171,6 +174,7 @@ class Realtime:
             SetupError: resource and action are taken, or a value can't be. A route that can't be
                 made out shows when the app starts.
         """
+        refuse_bare("handler", '"messages", "create"', "a resource and an action", resource)
 
         def register(function: F) -> F:
             self._registry.add_handler(
@@ -180,7 +184,7 @@ class Realtime:
 
         return register
 
-    def expose(self, blueprint: Blueprint, resource: str, *, login: bool = True) -> None:
+    def expose(self, blueprint: Blueprint, resource: str = "", *, login: bool = True) -> None:
         """Have every CRUD route of *blueprint* answer websocket requests.
 
         The collection's GET and POST become ``get_all`` and ``create``, an item's GET, PUT or
@@ -193,6 +197,18 @@ class Realtime:
                 one that is meant.
             login: Whether the connection must be logged in.
         """
+        if callable(blueprint):
+            raise SetupError(
+                f"{describe(blueprint)} is no blueprint: write realtime.expose(blueprint, "
+                '"messages") in a line of its own, or @realtime.handler above a function.'
+            )
+        check_options(
+            f"expose at {calling_line()}",
+            EXPOSURE,
+            blueprint=blueprint,
+            resource=resource,
+            login=login,
+        )
         self._registry.exposures.append(Exposure(blueprint, resource, login, calling_line()))
 
     # Events
@@ -244,12 +260,22 @@ class Realtime:
 
         The callables may be coroutine functions.
         """
+        refuse_bare("emits", '"new_message"', "the name of the event", event)
         room = _checked_room(event, room)
+        check_options(
+            f"emits({event!r}) at {calling_line()}",
+            EMISSION,
+            data=data,
+            when=when,
+            others_only=others_only,
+        )
 
         def wrap(function: F) -> F:
+            call = called(function)
+
             @wraps(function)
             async def emitting(*args: Any, **kwargs: Any) -> Any:
-                result = await current_app.ensure_async(function)(*args, **kwargs)
+                result = await current_app.ensure_async(call)(*args, **kwargs)
                 await self._emit(emission, result, arguments_of(function, args, kwargs))
                 return result
 
@@ -327,11 +353,7 @@ class Realtime:
         It is called with the :class:`~quart_realtime.Notification` after the event has gone out to
         its rooms, in the process that sent it; what it raises is logged.
         """
-        if callable(event):
-            raise SetupError(
-                f'Write @realtime.on("new_message") above {describe(event)}, with the name of '
-                "the event."
-            )
+        refuse_bare("on", '"new_message"', "the name of the event", event)
 
         def register(function: F) -> F:
             self._registry.listeners.setdefault(event, []).append(function)
@@ -357,11 +379,7 @@ class Realtime:
             history: How many events, or which :class:`~quart_realtime.HistoryPolicy`, it keeps
                 for those who return; 0 for none; the app's setting by default.
         """
-        if callable(pattern):
-            raise SetupError(
-                f'Write @realtime.room("conversation:<conversation_id>") above '
-                f"{describe(pattern)}, with the pattern."
-            )
+        refuse_bare("room", '"conversation:<conversation_id>"', "the pattern", pattern)
 
         def register(function: F) -> F:
             self._registry.add_room(RoomRule(pattern, function, presence, history))
@@ -467,6 +485,7 @@ def _checked_room(event: str, room: RoomSource) -> RoomSource:
         check_event_name(event)
     except ValueError as error:
         raise SetupError(f"The event at {calling_line()} can't be declared: {error}.") from None
+    check_options(f"The event {event!r} at {calling_line()}", EVENT, room=room)
     if room is None or callable(room):
         return room
     templates = [room] if isinstance(room, str) else list(room)

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property, partial
-from types import FrameType
-from typing import Any, Literal, TypeVar
+from types import FrameType, FunctionType
+from typing import Any, Literal, TypeVar, cast
 
 from attrs import define, field, frozen
 
 from .errors import InvalidPayload, SetupError
 from .models import convert
+from .options import EVENT, HANDLER, ROOM, check_options
 from .protocol import (
     EVERYONE,
     MAX_ID_LENGTH,
@@ -22,7 +23,6 @@ from .protocol import (
     is_room_name,
     is_short_name,
 )
-from .settings import check_rate
 
 AnyFunction = Callable[..., Any]
 RoomSource = str | AnyFunction | Iterable[str] | None
@@ -105,6 +105,8 @@ class RoomRule:
     expression: re.Pattern[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        about = f"The room pattern {self.pattern!r} of {describe(self.may_join)}"
+        check_options(about, ROOM, **{name: getattr(self, name) for name in ROOM})
         expression = _compile(self.pattern, describe(self.may_join))
         object.__setattr__(self, "expression", expression)
 
@@ -118,6 +120,11 @@ class RoomRule:
         """What kind each variable is of: ``string``, ``int`` or ``path``."""
         found = _VARIABLE.finditer(self.pattern)
         return {variable["name"]: variable["kind"] or "string" for variable in found}
+
+    @property
+    def rooms(self) -> str:
+        """The pattern whatever its variables are called: patterns alike in it match one another."""
+        return _VARIABLE.sub(lambda found: f"<{found['kind'] or 'string'}>", self.pattern)
 
     @cached_property
     def annotations(self) -> dict[str, Any]:
@@ -161,13 +168,24 @@ def _compile(pattern: str, owner: str) -> re.Pattern[str]:
         raise SetupError(f"{about} can't be read: {error}.") from None
 
 
+def called(function: AnyFunction) -> AnyFunction:
+    """Return what runs when *function* is called, for Quart to see whether that is a coroutine.
+
+    An object with a ``__call__`` and a staticmethod show it only from inside.
+    """
+    if isinstance(function, staticmethod):
+        return function.__func__
+    call = inspect.getattr_static(type(function), "__call__", None)
+    return cast(AnyFunction, call.__get__(function)) if isinstance(call, FunctionType) else function
+
+
 def annotations_of(function: AnyFunction) -> dict[str, Any]:
     """Return the evaluated annotations of *function*.
 
     Raises:
         SetupError: one of them can't be evaluated, so that nothing could be checked against it.
     """
-    inner = inspect.unwrap(function)
+    inner = called(inspect.unwrap(function))
     try:
         return inspect.get_annotations(inner, eval_str=True)
     except (NameError, SyntaxError, TypeError, AttributeError) as error:
@@ -214,18 +232,16 @@ class Registry:
                 f"resource and an action have 1 to {MAX_ID_LENGTH} printable characters, as in "
                 'handler("users", "get").'
             )
-        if handler.rate_limit is not None:
-            try:
-                check_rate(handler.rate_limit)
-            except ValueError as error:
-                raise SetupError(
-                    f"{handler.name}, {describe(handler.function)}: rate_limit must be {error}."
-                ) from None
-        if handler.timeout is not None and handler.timeout <= 0:
+        if not callable(handler.function):
             raise SetupError(
-                f"{handler.name}, {describe(handler.function)}: timeout must be a number of "
-                "seconds above 0."
+                f"{handler.name}: {describe(handler.function)} can't be called: put "
+                "@realtime.handler right above a function that is in no class."
             )
+        check_options(
+            f"{handler.name}, {describe(handler.function)}",
+            HANDLER,
+            **{name: getattr(handler, name) for name in HANDLER},
+        )
         known = self.handlers.get(key)
         if known is not None and known != handler:
             raise SetupError(
@@ -240,6 +256,7 @@ class Registry:
 
     def add_event(self, event: EventType) -> None:
         """Declare *event*; a second declaration of the name is a :class:`SetupError`."""
+        check_options(f"The event {event.name!r} at {event.place}", EVENT, history=event.history)
         if event.name in self.events:
             raise SetupError(
                 f"The event {event.name!r} is declared twice: "
@@ -250,9 +267,10 @@ class Registry:
     def add_room(self, rule: RoomRule) -> None:
         """Declare *rule*; the more of a pattern is literal text, the earlier it is tried."""
         for other in self.rooms:
-            if rule.pattern == other.pattern:
+            if rule.rooms == other.rooms:
+                same = "" if rule.pattern == other.pattern else f", as {other.pattern!r} before"
                 raise SetupError(
-                    f"The room pattern {rule.pattern!r} is declared twice: "
+                    f"The room pattern {rule.pattern!r} is declared twice{same}: "
                     + _twice(f"by {describe(other.may_join)}", f"by {describe(rule.may_join)}")
                 )
         self.rooms.append(rule)
@@ -380,6 +398,14 @@ def describe(function: AnyFunction) -> str:
     if code is None:
         return str(name)
     return f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def refuse_bare(decorator: str, example: str, what: str, first: object) -> None:
+    """Refuse a decorator that stands without its arguments, and so is given the function."""
+    if callable(first):
+        raise SetupError(
+            f"Write @realtime.{decorator}({example}) above {describe(first)}, with {what}."
+        )
 
 
 _NOT_THE_APPS = (f"{__package__}.", "contextlib")

@@ -98,6 +98,12 @@ def test_a_decorator_without_its_parentheses_is_refused(realtime: Realtime) -> N
         realtime.room(function)  # type: ignore[arg-type]
     with pytest.raises(SetupError, match=r"@realtime\.on\("):
         realtime.on(function)  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match=r"@realtime\.handler\("):
+        realtime.handler(function)  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match=r"@realtime\.emits\("):
+        realtime.emits(function)  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match=r"realtime\.expose\(blueprint, "):
+        realtime.expose(function)  # type: ignore[arg-type]
 
 
 async def test_functions_that_can_not_take_what_they_are_given_are_refused(

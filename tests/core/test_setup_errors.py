@@ -50,6 +50,11 @@ async def of_unreadable(data: Nowhere) -> Any: ...  # type: ignore[name-defined]
 async def of_complex(data: complex) -> Any: ...
 
 
+class Things:
+    @classmethod
+    async def make(cls) -> Any: ...
+
+
 async def of_two(one: Any, two: Any) -> Any: ...
 
 
@@ -118,6 +123,51 @@ def a_timeout_that_is_none(app: Quart, realtime: Realtime) -> None:
 
 
 @mistake
+def a_timeout_in_words(app: Quart, realtime: Realtime) -> None:
+    realtime.handler("things", "do", timeout="5")(view)  # type: ignore[arg-type]
+
+
+@mistake
+def a_handler_without_its_arguments(app: Quart, realtime: Realtime) -> None:
+    realtime.handler(view)  # type: ignore[arg-type]
+
+
+@mistake
+def an_emission_without_its_arguments(app: Quart, realtime: Realtime) -> None:
+    realtime.emits(view)  # type: ignore[arg-type]
+
+
+@mistake
+def a_blueprint_that_is_a_view(app: Quart, realtime: Realtime) -> None:
+    realtime.expose(view)  # type: ignore[arg-type]
+
+
+@mistake
+def a_blueprint_that_is_none(app: Quart, realtime: Realtime) -> None:
+    realtime.expose("boxes", "boxes")  # type: ignore[arg-type]
+
+
+@mistake
+def a_class_method(app: Quart, realtime: Realtime) -> None:
+    realtime.handler("things", "do")(vars(Things)["make"])
+
+
+@mistake
+def a_history_in_words(app: Quart, realtime: Realtime) -> None:
+    realtime.room("board", history="10")(view)  # type: ignore[arg-type]
+
+
+@mistake
+def an_event_to_a_number(app: Quart, realtime: Realtime) -> None:
+    realtime.event("done", room=5)  # type: ignore[arg-type]
+
+
+@mistake
+def a_condition_in_words(app: Quart, realtime: Realtime) -> None:
+    realtime.emits("done", when="always")  # type: ignore[arg-type]
+
+
+@mistake
 def a_handler_twice(app: Quart, realtime: Realtime) -> None:
     realtime.handler("things", "do")(view)
     realtime.handler("things", "do")(other)
@@ -158,6 +208,12 @@ def a_room_without_a_pattern(app: Quart, realtime: Realtime) -> None:
 def a_room_twice(app: Quart, realtime: Realtime) -> None:
     realtime.room("board")(view)
     realtime.room("board")(other)
+
+
+@mistake
+def a_room_twice_by_other_names(app: Quart, realtime: Realtime) -> None:
+    realtime.room("box:<box_id>")(view)
+    realtime.room("box:<string:name>")(other)
 
 
 @mistake
@@ -413,7 +469,9 @@ def test_what_a_factory_declares_again_is_told_with_how_factories_do_it(kind: st
         create_app()
 
 
-@pytest.mark.parametrize("wrong", [a_handler_twice, an_event_twice, a_room_twice])
+@pytest.mark.parametrize(
+    "wrong", [a_handler_twice, an_event_twice, a_room_twice, a_room_twice_by_other_names]
+)
 async def test_what_is_declared_twice_is_told_with_both_places(wrong: Mistake) -> None:
     assert len(set(HERE.findall(await told_of(wrong)))) == 2
 

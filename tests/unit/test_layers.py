@@ -27,6 +27,7 @@ SERVER = [
     "asyncapi",
     "typescript",
     "python_client",
+    "options",
     "registry",
     "wrappers",
     "routes",

@@ -113,12 +113,43 @@ def test_a_pattern_or_an_event_declared_twice_is_refused() -> None:
         ({"rate_limit": "often"}, 'rate_limit must be a rate such as "100/second"'),
         ({"timeout": 0}, "timeout must be a number of seconds above 0"),
         ({"timeout": -1.5}, "timeout must be a number of seconds above 0"),
+        ({"timeout": "5"}, "timeout must be a number of seconds above 0"),
+        ({"timeout": True}, "timeout must be a number of seconds above 0"),
+        ({"rate_limit": 5}, 'rate_limit must be a rate such as "100/second"'),
+        ({"login": "no"}, "login must be True or False"),
+        ({"endpoint": True}, "endpoint must be the name of an endpoint"),
+        ({"method": ["PUT"]}, 'method must be an HTTP method such as "PUT"'),
+        ({"function": "do"}, "right above a function"),
     ],
 )
 def test_a_handler_with_a_wrong_value_is_refused(options: dict[str, Any], told: str) -> None:
     values = {"resource": "a", "action": "b", "function": anybody} | options
     with pytest.raises(SetupError, match=told):
         Registry().add_handler(Handler(**values))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"history": "10"}, "history must be a number of events, a HistoryPolicy"),
+        ({"history": -1}, "history must be a number of events"),
+        ({"history": True}, "history must be a number of events"),
+        ({"presence": "yes"}, "presence must be True or False"),
+        ({"pattern": 5}, "pattern must be text such as"),
+    ],
+)
+def test_a_room_with_a_wrong_value_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SetupError, match=told):
+        rule(**{"pattern": "a"} | options)
+
+
+def test_patterns_of_the_same_rooms_are_refused_whatever_their_variables_are_called() -> None:
+    registry = Registry()
+    registry.add_room(rule("r:<a>:<int:b>"))
+    with pytest.raises(SetupError, match="declared twice, as 'r:<a>:<int:b>' before"):
+        registry.add_room(rule("r:<string:x>:<int:y>"))
+    registry.add_room(rule("r:<int:a>:<int:b>"))
+    registry.add_room(rule("r:<path:a>:<int:b>"))
 
 
 @pytest.mark.parametrize("name", ["a" * 65, "a\nb"])
