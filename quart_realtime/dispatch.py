@@ -26,6 +26,7 @@ from .errors import (
 )
 from .frames import Answer
 from .identity import Authenticator
+from .intake import Intake
 from .limits import KeptAnswers, UserLimiter
 from .models import dump
 from .native import NativeHandler, encoded
@@ -50,6 +51,7 @@ class Dispatcher:
         app: The app whose routes and handlers answer.
         resolved: The handlers, each with its route where it has one.
         natives: Those that have none, ready to be called.
+        intakes: What the routes of the others read.
         settings: The app's limits.
         broker: What runs requests with a key only once.
         authenticator: Tells who clients are, to routes and handlers too.
@@ -65,6 +67,7 @@ class Dispatcher:
         app: Quart,
         resolved: Resolutions,
         natives: Mapping[tuple[str, str], NativeHandler],
+        intakes: Mapping[tuple[str, str], Intake],
         settings: Settings,
         broker: Broker,
         authenticator: Authenticator,
@@ -81,6 +84,7 @@ class Dispatcher:
         self._telemetry = telemetry
         self._routes = RouteCaller(app, authenticator)
         self._natives = natives
+        self._intakes = intakes
 
     async def answer(self, connection: Connection, request: Request) -> Answer:
         """Have *request* answered; whatever else goes wrong is an answer too.
@@ -177,7 +181,8 @@ class Dispatcher:
     async def _run(self, connection: Connection, resolved: Resolved, request: Request) -> bytes:
         in_connection(connection)
         if resolved.route is not None:
-            return await self._routes.call(connection, resolved.route, request.payload)
+            intake = self._intakes[request.resource, request.action]
+            return await self._routes.call(connection, resolved.route, intake, request.payload)
         await self.look_again(connection)
         identity = connection.identity
         native = self._natives[request.resource, request.action]

@@ -16,11 +16,13 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_date, parse_options_header
 from werkzeug.routing import BuildError
+from werkzeug.routing.converters import FloatConverter
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from .connection import Connection
 from .errors import InternalError, InvalidPayload, NotFound
 from .identity import Authenticator
+from .intake import Intake
 from .models import dump
 from .results import (
     RouteError,
@@ -31,7 +33,7 @@ from .results import (
     refusal_details,
     tells_an_error,
 )
-from .routes import BODY_METHODS, Route
+from .routes import Route
 
 logger = logging.getLogger("quart_realtime")
 
@@ -65,8 +67,10 @@ class RouteCaller:
         # The same few paths are asked for again and again.
         self._endpoint = lru_cache(PATHS_REMEMBERED)(self._match)
 
-    async def call(self, connection: Connection, route: Route, payload: dict[str, Any]) -> bytes:
-        """Have the app handle *payload* as a request to *route*.
+    async def call(
+        self, connection: Connection, route: Route, intake: Intake, payload: dict[str, Any]
+    ) -> bytes:
+        """Have the app handle *payload* as a request to *route*, which reads it as *intake* says.
 
         Returns:
             The JSON of a successful response's body; ``null`` where it is empty.
@@ -76,14 +80,26 @@ class RouteCaller:
             NotFound: no URL of the route has these values.
             RealtimeError: the route refused; the error carries its status and body.
         """
-        path, rest = self._path(route, payload)
+        path, rest = self._path(route, intake, payload)
         headers = connection.handshake.headers()
-        query: list[tuple[str, str]] = []
-        if route.method not in BODY_METHODS:
-            query, rest = _query_arguments(rest), {}
+        asked = rest
+        if intake.has_body:
+            asked = {key: value for key, value in rest.items() if key in intake.query}
+            rest = {
+                key: value
+                for key, value in rest.items()
+                if key not in intake.query or key in intake.body
+            }
+        else:
+            rest = {}
+        query = _arguments(asked)
+        form = urlencode(_arguments(rest)) if intake.is_form else None
         rest |= self._authenticator.carry(connection.identity, route.method, headers, query)
         body = b""
-        if route.method in BODY_METHODS or rest:
+        if form is not None:
+            body = form.encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        elif intake.has_body or rest:
             body = dump(rest)
             headers["Content-Type"] = "application/json"
         headers["Content-Length"] = str(len(body))
@@ -95,19 +111,26 @@ class RouteCaller:
             return await _payload(response)
         raise await _refusal(response, noted)
 
-    def _path(self, route: Route, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def _path(
+        self, route: Route, intake: Intake, payload: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
         """Build the route's path from the payload; return it with what is left of that.
 
         A variable that is no key of the payload is taken from the one object in it that has it,
-        where it also stays: ``{"message": {"conversation_id": …}}``. Where Quart-Schema converts
-        the casing of JSON, ``conversationId`` will do.
+        where it also stays: ``{"message": {"conversation_id": …}}``. A key that the body or the
+        query has as well stays there too. Where Quart-Schema converts the casing of JSON,
+        ``conversationId`` will do.
         """
         values: dict[str, Any] = {}
         rest = dict(payload)
         for name in route.arguments:
             key = self._key(name, rest)
             if key is not None:
-                values[name] = rest.pop(key)
+                values[name] = rest[key]
+                # Of two spellings the one in camelCase is the body's own.
+                own = self._spelled(name)
+                if not intake.reads(key) or (own != key and own in rest):
+                    del rest[key]
             else:
                 nested = [
                     item[key]
@@ -131,7 +154,7 @@ class RouteCaller:
         except BuildError:
             missing = sorted(route.arguments - set(values))
             raise InvalidPayload(dict.fromkeys(missing, "is missing")) from None
-        except (ValueError, HTTPException):
+        except (ValueError, OverflowError, HTTPException):
             raise NotFound from None
         # A value with a slash in it may make up the path of quite another route.
         if endpoint != route.endpoint:
@@ -140,12 +163,13 @@ class RouteCaller:
 
     def _key(self, name: str, holder: dict[str, Any]) -> str | None:
         """Return the key of *holder* that stands for the URL's variable *name*, if any does."""
-        if name in holder:
-            return name
+        return next((key for key in (name, self._spelled(name)) if key in holder), None)
+
+    def _spelled(self, name: str) -> str:
+        """Return *name* in camelCase where Quart-Schema converts the casing."""
         if not self._app.config.get("QUART_SCHEMA_CONVERT_CASING"):
-            return None
-        camel = re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), name)
-        return camel if camel in holder else None
+            return name
+        return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), name)
 
     def _match(self, path: str, method: str) -> str:
         rule, _ = self._urls.match(path, method, return_rule=True)
@@ -162,7 +186,10 @@ class RouteCaller:
             converters: dict[str, Any] = getattr(rule, "_converters", {})
             if route.method in (rule.methods or ()) and converters.keys() <= values.keys():
                 for name, converter in converters.items():
-                    text = str(values[name])
+                    value = values[name]
+                    if isinstance(converter, FloatConverter) and isinstance(value, int):
+                        value = float(value)  # JavaScript writes no 2.0.
+                    text = str(value)
                     if not re.fullmatch(converter.regex, text):
                         raise NotFound
                     values[name] = converter.to_python(text)
@@ -236,8 +263,8 @@ async def _push_nothing(path: str, headers: Headers) -> None:
     """Ignore a server push: there is no HTTP/2 connection to push on."""
 
 
-def _query_arguments(rest: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what is left of a payload as query arguments; null stands for leaving one out."""
+def _arguments(rest: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is left of a payload as a query or a form; null stands for leaving one out."""
     query: list[tuple[str, str]] = []
     wrong: dict[str, str] = {}
     for name, value in rest.items():

@@ -140,7 +140,9 @@ class Runtime:
         async with self._starting:
             if self.started:
                 return
-            resolved, natives = check(self.app, self.registry, self.settings, self.authenticator)
+            resolved, natives, intakes = check(
+                self.app, self.registry, self.settings, self.authenticator
+            )
             # Anew: these hold to the event loop that they are used in.
             self.wheel = TimerWheel()
             self.admission = self._new_admission()
@@ -153,6 +155,7 @@ class Runtime:
                 self.app,
                 resolved,
                 natives,
+                intakes,
                 self.settings,
                 self.hub.broker,
                 self.authenticator,

@@ -104,7 +104,7 @@ def union(schemas: list[Schema]) -> Schema:
     return different[0] if len(different) == 1 else {"anyOf": different} if different else {}
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
     """Return *name* as every version of quart-schema writes it in camelCase."""
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))
@@ -114,11 +114,11 @@ def camelized(schema: Schema) -> Schema:
     """Return *schema* with the names of properties as quart-schema's casing conversion has them."""
     result = mapped(schema, camelized)
     if "properties" in result:
-        result["properties"] = {_camel(name): part for name, part in result["properties"].items()}
+        result["properties"] = {camel(name): part for name, part in result["properties"].items()}
     if "required" in result:
-        result["required"] = [_camel(name) for name in result["required"]]
+        result["required"] = [camel(name) for name in result["required"]]
     if "discriminator" in result:
-        name = _camel(result["discriminator"]["propertyName"])
+        name = camel(result["discriminator"]["propertyName"])
         result["discriminator"] = {**result["discriminator"], "propertyName": name}
     return result
 
@@ -154,7 +154,7 @@ class Schemas:
             )
             if use.output:
                 found = _always_there(expected, found)
-        except (TypeError, NameError, AttributeError) as error:
+        except (TypeError, NameError, AttributeError, RuntimeError) as error:
             logger.warning("%r can't be described, and counts as anything: %s", expected, error)
             return {}
         local.update(found)

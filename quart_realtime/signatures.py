@@ -32,7 +32,7 @@ from .native import WHOLE_PAYLOAD
 from .registry import AnyFunction, annotations_of
 from .results import is_success
 from .routes import BODY_METHODS, Route
-from .schemas import Schema, Schemas, Use, followed, union
+from .schemas import Schema, Schemas, Use, camel, followed, union
 from .wrappers import layers
 
 GUARDS = frozenset({"quart_jwt_extended", "quart_auth", "quart_login", "flask_login"})
@@ -172,14 +172,14 @@ def native_request(function: Function, schemas: Schemas) -> Schema:
     hints = annotations_of(function.inner)
     properties: Schema = {}
     required = []
-    whole: Schema | None = None
+    whole: list[Schema] = []
     is_open = False
     for parameter in inspect.signature(function.inner).parameters.values():
         schema = schemas.of(hints.get(parameter.name, Any), use)
         if parameter.kind is parameter.VAR_KEYWORD:
             is_open = True
         elif parameter.name == WHOLE_PAYLOAD:
-            whole = schema
+            whole = [schema]
         else:
             has_default = parameter.default is not parameter.empty
             properties[parameter.name] = _with_default(schema, parameter) if has_default else schema
@@ -207,22 +207,33 @@ def route_request(function: Function, route: Route, rules: list[Rule], schemas: 
         for name in variables
         if all(name in rule.arguments and name not in (rule.defaults or {}) for rule in rules)
     ]
-    rest = _rest_of(function, route.method, schemas)
-    is_open = rest is None and function.reads_request()
-    if rest is not None:
-        nested = _nested_names(rest, schemas)
-        required = [name for name in required if name not in nested]
-    return _together(variables, required, rest, is_open, schemas)
-
-
-def _rest_of(function: Function, method: str, schemas: Schemas) -> Schema | None:
-    """Return what the body or the query must be, None where nothing says so."""
+    (body, _), query = declared_body(function), declared_query(function)
     use = Use("Request", camel=function.camel)
-    if method in BODY_METHODS:
-        model, source = function.said(QUART_SCHEMA_REQUEST_ATTRIBUTE) or (None, None)
-        return None if source is not DataSource.JSON else schemas.of(model, use)
-    model = function.said(QUART_SCHEMA_QUERYSTRING_ATTRIBUTE)
-    return None if model is None else schemas.of(model, use)
+    read = [schemas.of(model, use) for model in (query, body) if model is not None]
+    has_body = route.method in BODY_METHODS or body is not None
+    is_open = (body if has_body else query) is None and function.reads_request()
+    given_otherwise = {name for part in read for name in _nested_names(part, schemas)}
+    if function.camel:
+        # The body's or the query's own spelling of a variable stands for that as well.
+        spelled = {name for part in read for name in _required(part, schemas)}
+        given_otherwise |= {name for name in required if camel(name) in spelled - {name}}
+    required = [name for name in required if name not in given_otherwise]
+    return _together(variables, required, read, is_open, schemas)
+
+
+def declared_body(function: Function) -> tuple[Any, DataSource | None]:
+    """Return what quart-schema checks the body against, and as what; None for nothing."""
+    model, source = function.said(QUART_SCHEMA_REQUEST_ATTRIBUTE) or (None, None)
+    return model, source
+
+
+def declared_query(function: Function) -> Any:
+    """Return what quart-schema checks the query against, None for nothing."""
+    return function.said(QUART_SCHEMA_QUERYSTRING_ATTRIBUTE)
+
+
+def _required(schema: Schema, schemas: Schemas) -> list[str]:
+    return list(followed(schema, schemas.components).get("required", []))
 
 
 def _nested_names(schema: Schema, schemas: Schemas) -> set[str]:
@@ -246,26 +257,36 @@ def _of_converter(converter: BaseConverter) -> Schema:
 
 
 def _together(
-    properties: Schema, required: list[str], whole: Schema | None, is_open: bool, schemas: Schemas
+    properties: Schema, required: list[str], read: list[Schema], is_open: bool, schemas: Schemas
 ) -> Schema:
-    """Return the schema of an object of *properties* that is *whole* as well."""
-    if whole is not None and not properties:
-        return whole or _OBJECT
+    """Return the schema of an object of *properties* that is all that is *read* from it as well."""
+    if len(read) == 1 and not properties and not is_open:
+        return read[0] or _OBJECT
     own = {**_OBJECT, "properties": properties, "required": required}
-    if whole is None:
+    if not read:
         return {**own, "additionalProperties": is_open}
-    known = followed(whole, schemas.components)
-    if not known:
-        return {**own, "additionalProperties": True}
-    if set(known) - {"title", "description", "type", "properties", "required"}:
-        return {"allOf": [own, whole]}
-    # A key that is one of the URL's variables never gets into the body.
-    more = {key: part for key, part in known.get("properties", {}).items() if key not in properties}
-    return {
-        **_OBJECT,
-        "properties": properties | more,
-        "required": list(dict.fromkeys([*required, *known.get("required", [])])),
-    }
+    parts = [followed(part, schemas.components) for part in read]
+    if any(set(part) - _MERGED for part in parts):
+        return {"allOf": [own, *read]}
+    for part in parts:
+        is_open = is_open or not part
+        # A URL takes text and numbers alike, so the body's word goes, but for null.
+        more = {
+            key: _not_null(value) if key in properties else value
+            for key, value in part.get("properties", {}).items()
+        }
+        own["properties"] = own["properties"] | more
+        own["required"] = list(dict.fromkeys([*own["required"], *part.get("required", [])]))
+    return {**own, "additionalProperties": True} if is_open else own
+
+
+_MERGED = frozenset({"title", "description", "type", "properties", "required"})
+"""What may be said of objects that become one."""
+
+
+def _not_null(schema: Schema) -> Schema:
+    parts = [part for part in schema.get("anyOf", []) if part != {"type": "null"}]
+    return union(parts) if parts else schema
 
 
 # What they return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from attrs import fields
@@ -11,8 +12,9 @@ from quart import Quart
 
 from .errors import SetupError
 from .identity import Authenticator
+from .intake import Intake, check_native, intake_of
 from .native import NativeHandler
-from .registry import Registry, describe
+from .registry import Handler, Registry, describe
 from .routes import Resolutions, resolve
 from .settings import PREFIX, Settings
 from .workers import worker_count
@@ -21,15 +23,17 @@ logger = logging.getLogger("quart_realtime")
 
 T = TypeVar("T")
 Natives = dict[tuple[str, str], NativeHandler]
+Intakes = dict[tuple[str, str], Intake]
 
 
 def check(
     app: Quart, registry: Registry, settings: Settings, authenticator: Authenticator
-) -> tuple[Resolutions, Natives]:
+) -> tuple[Resolutions, Natives, Intakes]:
     """Check what was declared, against the app as it is when it starts.
 
     Returns:
-        The handlers with their routes, and those without one ready to be called.
+        The handlers with their routes, those without one ready to be called, and what the routes
+        of the others read.
 
     Raises:
         SetupError: the app is put together wrongly. It lists every mistake.
@@ -48,11 +52,16 @@ def check(
     resolved, unresolved = resolve(app, registry)
     problems.extend(unresolved)
     natives: Natives = {}
+    intakes: Intakes = {}
     for key, item in resolved.items():
         if item.route is None:
-            native = attempt(lambda handler=item.handler: NativeHandler(handler))  # type: ignore
+            native = attempt(partial(_native, item.handler))
             if native is not None:
                 natives[key] = native
+        else:
+            intake = attempt(partial(intake_of, app, item.handler, item.route))
+            if intake is not None:
+                intakes[key] = intake
     problems.extend(registry.unheard_listeners())
     problems.extend(registry.unreadable_rooms())
     problems.extend(registry.uncallable_hooks())
@@ -65,7 +74,13 @@ def check(
             "these handlers have no route, and no guard but the login: %s",
             ", ".join(resolved[key].handler.name for key in natives),
         )
-    return resolved, natives
+    return resolved, natives, intakes
+
+
+def _native(handler: Handler) -> NativeHandler:
+    native = NativeHandler(handler)
+    check_native(handler)
+    return native
 
 
 def _check_settings(app: Quart, settings: Settings) -> None:

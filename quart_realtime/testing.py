@@ -117,11 +117,15 @@ class RealtimeClient:
 
         Raises:
             RealtimeError: the app answered with an error.
+            ValueError: the arguments have an ``action`` of their own.
         """
+        body = {**(payload or {}), **arguments}
+        if "action" in body:
+            raise ValueError("the action is the second argument; the payload can't have another")
         frame: Frame = {"type": "request", "resource": resource}
         if key is not None:
             frame["key"] = key
-        return await self._ask(frame, {**(payload or {}), **arguments, "action": action})
+        return await self._ask(frame, {**body, "action": action})
 
     async def subscribe(self, *rooms: str | Mapping[str, Any]) -> list[dict[str, Any]]:
         """Join *rooms*, by name or by position, and return what is told of each."""

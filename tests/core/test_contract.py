@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -228,6 +229,17 @@ def test_names_of_schemas_are_such_as_documents_can_hold(app, realtime) -> None:
     act.__annotations__ = {"a": type("Año", (Struct,), {"__annotations__": {"value": int}})}
     realtime.handler("messages", "act")(act)
     assert list(contract(app).schemas) == ["A_o"]
+
+
+def test_what_pydantic_cannot_describe_is_anything(app, realtime) -> None:
+    class Odd(BaseModel):
+        called: Callable[[], int] | None = None
+
+    async def act(data: Any) -> None: ...
+
+    act.__annotations__["data"] = Odd
+    realtime.handler("messages", "act")(act)
+    assert operation(app).request == {"type": "object"}
 
 
 # Routes

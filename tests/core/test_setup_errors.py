@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 from quart import Blueprint, Quart
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
 from quart_jwt_extended import jwt_required
+from quart_schema import DataSource, validate_querystring, validate_request
 
 import quart_realtime
 from quart_realtime import Realtime, SetupError
@@ -48,6 +50,17 @@ async def of_unreadable(data: Nowhere) -> Any: ...  # type: ignore[name-defined]
 
 
 async def of_complex(data: complex) -> Any: ...
+
+
+async def of_list(data: list[int]) -> Any: ...
+
+
+async def of_action(action: str = "") -> Any: ...
+
+
+@frozen
+class Ban:
+    action: str | None = None
 
 
 class Things:
@@ -355,6 +368,50 @@ def an_annotation_that_can_not_be_read(app: Quart, realtime: Realtime) -> None:
 @mistake
 def an_annotation_that_json_has_not(app: Quart, realtime: Realtime) -> None:
     realtime.handler("things", "do")(of_complex)
+
+
+@mistake
+def a_payload_that_is_a_list(app: Quart, realtime: Realtime) -> None:
+    realtime.handler("things", "do")(of_list)
+
+
+@mistake
+def a_parameter_that_is_the_action(app: Quart, realtime: Realtime) -> None:
+    realtime.handler("things", "do")(of_action)
+
+
+@mistake
+def a_variable_that_is_the_action(app: Quart, realtime: Realtime) -> None:
+    app.post("/do/<action>")(realtime.handler("things", "do")(other))
+
+
+@mistake
+def a_field_that_is_the_action(app: Quart, realtime: Realtime) -> None:
+    app.post("/do")(validate_request(Ban)(realtime.handler("things", "do")(other)))
+
+
+@mistake
+def a_query_that_has_the_action(app: Quart, realtime: Realtime) -> None:
+    app.get("/do")(validate_querystring(Ban)(realtime.handler("things", "do")(other)))
+
+
+@mistake
+def a_body_that_is_a_list(app: Quart, realtime: Realtime) -> None:
+    app.post("/do")(validate_request(list[int])(realtime.handler("things", "do")(other)))  # type: ignore[arg-type]
+
+
+@mistake
+def a_form_with_files(app: Quart, realtime: Realtime) -> None:
+    read = validate_request(Ban, source=DataSource.FORM_MULTIPART)
+    app.post("/do")(read(realtime.handler("things", "do")(other)))
+
+
+@mistake
+def an_exposed_body_that_is_a_list(app: Quart, realtime: Realtime) -> None:
+    made = Blueprint("boxes", __name__)
+    made.post("/boxes")(validate_request(list[int])(other))  # type: ignore[arg-type]
+    app.register_blueprint(made)
+    realtime.expose(made, "boxes")
 
 
 @mistake

@@ -79,6 +79,7 @@ SERVER = [
     "native",
     "signatures",
     "survey",
+    "intake",
     "route_requests",
     "dispatch",
     "emissions",
