@@ -10,7 +10,7 @@ from quart import Quart
 
 from .errors import InvalidPayload, SetupError
 from .models import check_type, convert, dump, to_builtins
-from .registry import Handler, annotations_of, describe
+from .registry import AnyFunction, Handler, annotations_of, called, describe
 from .results import RouteError, is_success, value_of
 
 WHOLE_PAYLOAD = "data"
@@ -36,7 +36,8 @@ class NativeHandler:
     """
 
     def __init__(self, handler: Handler) -> None:
-        self._function = handler.function
+        self._function = called(handler.function)
+        _check_kind(handler, self._function)
         self._takes_rest = False
         self._parameters: list[_Parameter] = []
         hints = annotations_of(handler.function)
@@ -99,6 +100,25 @@ def _dotted(parameter: str, field: str) -> str:
     if parameter == WHOLE_PAYLOAD:
         return field
     return parameter if field == "payload" else f"{parameter}.{field}"
+
+
+def _check_kind(handler: Handler, function: AnyFunction) -> None:
+    """Refuse a function that gives no answer, or that wants an object which nobody has."""
+    about = f"{handler.name}: {describe(handler.function)}"
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise SetupError(
+            f"{about} yields, but a request has one answer: return a list, or send an event for "
+            "each part with current_connection.send."
+        )
+    first = next(iter(inspect.signature(handler.function).parameters), None)
+    owner = getattr(inspect.unwrap(handler.function), "__qualname__", "").rpartition(".")[0]
+    if first in ("self", "cls") and owner and not owner.endswith("<locals>"):
+        raise SetupError(
+            f"{about} is a method without its object, {first}: put @realtime.handler on a function "
+            f'outside of the class, or write realtime.handler("{handler.resource}", '
+            f'"{handler.action}")({owner.rpartition(".")[2]}().{handler.function.__name__}). A '
+            "view class has to be registered on the app."
+        )
 
 
 def _check_type(handler: Handler, parameter: str, expected: Any) -> None:

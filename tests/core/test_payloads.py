@@ -199,3 +199,34 @@ async def test_a_payload_with_an_action_of_its_own_is_not_sent_without_it(
             await client.request("items", "ban", {"action": "for ever"})
         with pytest.raises(ValueError, match="the payload can't have another"):
             await client.request("items", "ban", action="for ever")
+
+
+class Things:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @staticmethod
+    async def double(number: int) -> int:
+        return 2 * number
+
+    async def add(self, number: int) -> int:
+        return self.number + number
+
+    async def __call__(self, number: int) -> int:
+        return self.number * number
+
+
+async def test_what_is_called_like_a_function_answers_like_one(
+    app: Quart, realtime: Realtime
+) -> None:
+    realtime.handler("things", "double")(vars(Things)["double"])
+    realtime.handler("things", "add")(Things(3).add)
+    realtime.handler("things", "times")(Things(3))
+
+    async with realtime_client(app, user_id="ana") as client:
+        assert await client.request("things", "double", number=5) == 10
+        assert await client.request("things", "add", number=5) == 8
+        assert await client.request("things", "times", number=5) == 15
+        with pytest.raises(RealtimeError) as refused:
+            await client.request("things", "times", number="5")
+        assert refused.value.code == "validation_error"

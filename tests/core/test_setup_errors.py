@@ -58,12 +58,18 @@ async def of_list(data: list[int]) -> Any: ...
 async def of_action(action: str = "") -> Any: ...
 
 
+async def of_parts() -> Any:
+    yield 1
+
+
 @frozen
 class Ban:
     action: str | None = None
 
 
 class Things:
+    async def do(self, number: int) -> Any: ...
+
     @classmethod
     async def make(cls) -> Any: ...
 
@@ -368,6 +374,16 @@ def an_annotation_that_can_not_be_read(app: Quart, realtime: Realtime) -> None:
 @mistake
 def an_annotation_that_json_has_not(app: Quart, realtime: Realtime) -> None:
     realtime.handler("things", "do")(of_complex)
+
+
+@mistake
+def a_method_without_its_object(app: Quart, realtime: Realtime) -> None:
+    realtime.handler("things", "do")(Things.do)
+
+
+@mistake
+def many_answers(app: Quart, realtime: Realtime) -> None:
+    realtime.handler("things", "do")(of_parts)
 
 
 @mistake
