@@ -347,7 +347,8 @@ class Client(EventSource):
             **arguments: More arguments, by name.
 
         Raises:
-            RealtimeError: the server refused it.
+            RealtimeError: the server refused it; with the code ``payload_too_large`` it has more
+                bytes than the server takes, and wasn't sent.
             RequestTimedOut: no answer came in time.
             ConnectionLost: the connection ended first.
             QueueFull: too many wait already.
@@ -410,6 +411,7 @@ class Client(EventSource):
             link.abort(no_version_in_common(f"the server speaks version {greeting.protocol}"))
             return
         link.connected_at = self._backoff.clock()
+        link.most_bytes = greeting.max_message_size
         self._tokens.accepted(link.token, greeting.expires_at)
         if greeting.user_id != self.user_id:
             self._following.forget_user()

@@ -385,6 +385,40 @@ async def test_what_json_has_no_word_for_is_refused_before_anything_is_sent(clie
         await client.request("a", "b", value=object())
 
 
+async def test_what_is_larger_than_the_server_takes_is_refused_and_the_connection_lives(
+    server, make
+):
+    server.greeting["max_message_size"] = 300
+    server.replies["request"] = answer_with_payload
+    client = make()
+    await within(client.connect())
+    peer = await server.peer()
+    with pytest.raises(RealtimeError) as caught:
+        await within(client.request("a", "b", text="é" * 120))
+    around = '{"type":"request","id":"c1","resource":"a","payload":{"action":"b","text":""}}'
+    size = len(around) + 240
+    assert str(caught.value) == f"payload_too_large: {size} bytes: the server takes 300"
+    with pytest.raises(RealtimeError, match="payload_too_large"):
+        await within(client.subscribe("é" * 200))
+    fits = "x" * (300 - len(around))
+    assert (await within(client.request("a", "b", text=fits)))["on"] == 1
+    assert len(peer.frames) == 1
+
+
+async def test_what_waited_for_a_connection_is_measured_when_it_is_sent(server, make):
+    server.greeting["max_message_size"] = 300
+    server.replies["request"] = answer_with_payload
+    client = make()
+    connecting = asyncio.create_task(client.connect())
+    await asyncio.sleep(0)
+    large = asyncio.create_task(client.request("a", "b", text="x" * 300, retry=True))
+    small = asyncio.create_task(client.request("a", "b"))
+    await within(connecting)
+    with pytest.raises(RealtimeError, match="payload_too_large"):
+        await within(large)
+    assert (await within(small))["on"] == 1
+
+
 async def test_without_a_token_there_must_be_another_way_to_tell_who_one_is():
     with pytest.raises(ValueError, match="pass token="):
         connect("ws://localhost/ws")

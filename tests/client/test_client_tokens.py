@@ -330,6 +330,22 @@ async def test_a_refresh_that_fails_is_tried_again_in_a_while(server, make, cloc
     assert len(server.peers) == 1
 
 
+async def test_a_fresh_token_larger_than_a_message_may_be_is_a_refresh_that_failed(
+    server, make, clock, fast, collector
+):
+    server.greeting.update(expires_at=clock.now + 1, max_message_size=300)
+    client = make(Source("first", "x" * 300, "third"))
+    failed = collector()
+    client.on_error(failed)
+    await within(client.connect())
+    peer = await server.peer()
+    (error,) = await failed.have(1)
+    assert error.code == "payload_too_large"
+    clock.now += 11
+    assert (await peer.next("auth"))["payload"] == {"token": "third"}
+    assert len(server.peers) == 1
+
+
 async def test_an_answer_to_auth_that_makes_no_sense_is_a_refresh_that_failed(
     server, make, clock, fast, collector
 ):

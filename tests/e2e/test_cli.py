@@ -140,6 +140,12 @@ def test_an_error_ends_with_1_and_says_its_code_and_details(server: Server) -> N
     assert '"conversation_id": "none"' in done.stderr
 
 
+def test_a_request_larger_than_the_server_takes_is_told_as_that(server: Server) -> None:
+    done = ana("call", "echo.say", f"text={'x' * 70_000}", server=server)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert re.search(r"error: payload_too_large: \d+ bytes: the server takes 65536", done.stderr)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
