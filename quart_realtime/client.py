@@ -365,6 +365,23 @@ class Client(EventSource):
         async with time_limit(f"{resource}.{action}", self._seconds(timeout)):
             return await self._requests.ask(frame_id, text, retry=retry)
 
+    async def ping(self, *, timeout: float | None = None) -> None:
+        """Have the server answer, which needs nothing of the app.
+
+        Args:
+            timeout: How many seconds the answer may take, time offline included.
+
+        Raises:
+            RealtimeError: the server refused it, where too many messages came.
+            RequestTimedOut: no answer came in time.
+            ConnectionLost: the connection ended first.
+            QueueFull: too many requests wait already.
+
+        """
+        frame_id = next(self._ids)
+        async with time_limit("ping", self._seconds(timeout)):
+            await self._requests.ask(frame_id, encode("ping", id=frame_id), retry=False)
+
     def _seconds(self, timeout: float | None) -> float:
         return self._request_timeout if timeout is None else timeout
 

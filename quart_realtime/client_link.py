@@ -130,7 +130,10 @@ class PingFrame(msgspec.Struct, tag_field="type", tag="ping"):
 
 
 class PongFrame(msgspec.Struct, tag_field="type", tag="pong"):
-    """The server is there."""
+    """The server is there; with an id it answers the ping of that id."""
+
+    id: str | None = None
+    payload: Any = None
 
 
 class ClosingPayload(msgspec.Struct):
@@ -295,14 +298,14 @@ class Link:
                 logger.debug("ignored what the server sent: %s", error)
                 continue
             match frame:
-                case ResponseFrame() | ErrorFrame(id=str()):
+                case ResponseFrame() | PongFrame(id=str()) | ErrorFrame(id=str()):
                     self._answered(frame)
                 case ClosingFrame():
                     self._closing = frame.payload
                 case ConnectedFrame() | EventFrame() | ErrorFrame():
                     return frame
 
-    def _answered(self, frame: ResponseFrame | ErrorFrame) -> None:
+    def _answered(self, frame: ResponseFrame | PongFrame | ErrorFrame) -> None:
         # An answer that nobody waits for any longer, or never did, is none.
         question = self._questions.pop(frame.id or "", None)
         if question is None or question.answer.done():

@@ -35,6 +35,27 @@ async def test_a_request_travels_as_the_seed_writes_it_and_returns_its_answer(se
     assert await within(asking) == {"conversations": []}
 
 
+async def test_a_ping_returns_when_the_server_has_answered_that_one(server, client):
+    peer = await server.peer()
+    asking = asyncio.create_task(client.ping())
+    frame = await peer.next("ping")
+    assert frame == {"type": "ping", "id": frame["id"]}
+    await peer.send("pong")
+    await peer.send("pong", id="another")
+    await peer.settle()
+    assert not asking.done()
+    await peer.send("pong", id=frame["id"])
+    assert await within(asking) is None
+
+
+async def test_a_ping_that_is_refused_raises(server, client):
+    peer = await server.peer()
+    asking = asyncio.create_task(client.ping())
+    await peer.refuse(await peer.next("ping"), "rate_limited")
+    with pytest.raises(RealtimeError, match="rate_limited"):
+        await within(asking)
+
+
 async def test_an_error_frame_is_raised_with_all_that_it_says(server, client):
     peer = await server.peer()
     asking = asyncio.create_task(client.request("messages", "create"))

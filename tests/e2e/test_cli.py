@@ -26,6 +26,7 @@ from quart_realtime.cli import realtime
 from quart_realtime.cli_client import COMMANDS
 from quart_realtime.client import connect
 
+from ..client.fake_server import FakeServer, Peer
 from ..conftest import make_app
 from ..valkey import Valkey
 from .conftest import make_token
@@ -403,6 +404,21 @@ def test_a_load_is_put_on_a_server_and_told_of(server: Server, words: list[str])
     assert done.exit_code == 0, done.stderr
     assert "answers a second over 3 connections" in done.stdout
     assert "p99" in done.stdout
+
+
+async def test_a_load_without_a_request_is_answered_by_the_server_on_each_connection() -> None:
+    async def pong(peer: Peer, frame: dict[str, Any]) -> None:
+        await peer.send("pong", id=frame["id"])
+
+    async with FakeServer() as server:
+        server.greeting["rooms"] = [{"room": "user:7", "epoch": "e", "offset": 0}]
+        server.replies["ping"] = pong
+        words = ("bench", "--url", server.url, "-n", "3", "-s", "0.3")
+        done = await asyncio.to_thread(here, *words, token="x")
+    counts = [len(peer.sent("ping")) for peer in server.peers]
+    assert len(counts) == 3
+    assert min(counts) > 1
+    assert f"over 3 connections, {sum(counts):,} in" in done.stdout
 
 
 def test_a_load_that_is_refused_is_told_by_the_errors_code(server: Server) -> None:
