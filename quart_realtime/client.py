@@ -91,16 +91,19 @@ class Client(EventSource):
 
     Args:
         url: Where the server is, ``ws://`` or ``wss://``.
-        token: The JWT, or an asynchronous function that returns one. It may take a reason:
-            ``"connect"``, ``"expired"`` (also: refused) or ``"refresh"``; when it raises
-            :class:`UnauthorizedError` the client gives up, after any other exception it tries
-            again. May be left out where the URL or the headers carry the token.
+        token: The JWT, or a function that returns one. It may be asynchronous, and is to be where
+            it waits for anything, since all else in the event loop waits for one that isn't. It
+            may take a reason: ``"connect"``, ``"expired"`` (also: refused) or ``"refresh"``; when
+            it raises :class:`UnauthorizedError` or returns None the client gives up, after any
+            other exception it tries again. May be left out where the URL or the headers carry the
+            token.
         request_timeout: How many seconds an answer may take, time offline included.
         connect_timeout: How many seconds one attempt may take until the server's greeting.
         queue_messages: How many requests may wait while offline; more raise :class:`QueueFull`.
         queue_bytes: How many bytes they may have together.
         backoff: How long to wait before coming back.
-        headers: HTTP headers of the handshake.
+        headers: HTTP headers of the handshake. A login by ``Cookie`` needs an ``Origin`` that the
+            server allows, without which it looks at no cookie.
 
     Attributes:
         user_id: Who is logged in, None before the first greeting and after the end.
@@ -181,6 +184,7 @@ class Client(EventSource):
 
         Raises:
             UnauthorizedError: no token that the server takes could be had.
+            TypeError: the ``token`` function returned something that is no text.
             ConnectionRefused: there is no websocket at the URL.
             Closed: the server turned us away for good.
 
