@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -139,12 +140,19 @@ async def test_a_place_that_is_not_named_is_not_looked_at(how: dict[str, str]) -
         assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
 
 
-async def test_a_cookie_counts_only_beside_an_origin() -> None:
+@pytest.mark.parametrize("name", ["access_token_cookie", "theme"])
+async def test_a_cookie_counts_only_beside_an_origin_and_the_log_says_so(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_realtime")
     app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
     app.config["JWT_TOKEN_LOCATION"] = ["cookies"]
-    headers = {"Cookie": f"access_token_cookie={await token(app)}"}
-    async with realtime_client(app, headers=headers) as client:
+    good = await token(app)
+    async with realtime_client(app, headers={"Cookie": f"{name}={good}"}) as client:
         assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+    told = "such as Origin: https://app.example.com"
+    assert (told in caplog.text) == (name == "access_token_cookie")
+    assert good not in caplog.text
 
 
 async def test_cookies_and_any_origin_are_an_error_at_start_up() -> None:
