@@ -437,7 +437,23 @@ def test_what_a_client_needs_is_told_where_it_is_missing(server: Server, tmp_pat
     (tmp_path / "websockets.py").write_text("raise ImportError('No module named websockets')")
     done = run("call", "echo.say", server=server, token="x", directory=tmp_path)
     assert done.returncode == 1
-    assert 'pip install "quart-realtime[client]"' in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.count('pip install "quart-realtime[client]"') == 1
+
+
+@pytest.mark.parametrize("words", [["emit", "x"], ["rooms"]])
+def test_what_a_broker_needs_is_told_where_it_is_missing(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "redis.py").write_text("raise ImportError('No module named redis')")
+    (tmp_path / "shop.py").write_text(
+        "from quart import Quart\nfrom quart_realtime import Realtime\n"
+        "app = Quart(__name__)\n"
+        "app.config['QUART_REALTIME_BROKER_URL'] = 'redis://localhost:9/0'\n"
+        "Realtime(app, authenticate=lambda: None)\n"
+    )
+    done = run(*words, app="shop:app", directory=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("1 problem:\n- QUART_REALTIME_BROKER_URL needs a package")
+    assert done.stderr.count('pip install "quart-realtime[redis]"') == 1
 
 
 WRITTEN = re.findall(
