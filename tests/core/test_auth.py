@@ -104,6 +104,13 @@ async def test_the_header_is_read_as_the_app_configures_it(kind: str | None, hea
         assert await client.request("users", "me") == {"identity": "ana"}
 
 
+async def test_claims_without_a_user_whose_token_could_carry_them_are_a_mistake() -> None:
+    app = with_whoami(make_app())
+    with pytest.raises(ValueError, match="user_id=: write that too"):
+        async with realtime_client(app, await token(app), claims={"role": "x"}):
+            pass
+
+
 async def test_a_header_that_is_none_is_a_token_that_is_none() -> None:
     app = with_whoami(make_app())
     async with realtime_client(app, headers={"Authorization": ","}) as client:
