@@ -185,7 +185,17 @@ class JWTAuthenticator:
         token = offered_token(opened)
         if token is None:
             token = _token_of(opened)
-        return Brought(token, asks=token is not None, used_up={self.token_header().lower()})
+        return Brought(
+            token,
+            asks=token is not None,
+            used_up={self.token_header().lower()},
+            passed_over=token is None and self._has_cookie(opened),
+        )
+
+    def _has_cookie(self, opened: Websocket | Request) -> bool:
+        """Whether there is a cookie that a token would be looked for in."""
+        name = self._app.config["JWT_ACCESS_COOKIE_NAME"]
+        return "cookies" in _locations(self._app) and name in opened.cookies
 
     def _carrier(self, identity: JWTIdentity, method: str) -> str:
         """Return the first location that a request may bring *identity*'s token in.

@@ -68,8 +68,8 @@ def bench(
     """Put a load on a server that runs, and print how fast it answers.
 
     Each socket sends a request when the one before has been answered; without RESOURCE.ACTION it
-    subscribes to the user's own room anew. The client runs in Python beside it, and what it can
-    send is a bound of its own: compare, and don't add up. Errors are counted by their code.
+    sends a ping, which the server answers by itself. The client runs in Python beside it, and what
+    it can send is a bound of its own: compare, and don't add up. Errors are counted by their code.
     """
     target = target_of(url, token)
     if not anywhere and not _is_here(target.url):
@@ -157,8 +157,7 @@ async def _ask_on(
     while (began := time.perf_counter()) < end:
         try:
             if asked is None:
-                room = await client.subscribe(f"user:{client.user_id}")
-                await room.unsubscribe()
+                await client.ping()
             else:
                 resource, action, payload = asked
                 await client.request(resource, action, payload)

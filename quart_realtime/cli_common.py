@@ -177,8 +177,7 @@ def client_class() -> type[Client]:
     try:
         from .client import Client
     except ImportError as error:
-        needed = 'pip install "quart-realtime[client]"'
-        raise Failed(f"this needs a package that is not there ({error}): {needed}") from None
+        raise Failed(str(error)) from None  # It names the extra.
     return Client
 
 

@@ -36,11 +36,6 @@ def _checked(runtime: Runtime) -> str:
     return url
 
 
-def _without_redis(error: ImportError) -> Failed:
-    needed = 'pip install "quart-realtime[redis]"'
-    return Failed(f"this needs a package that is not there ({error}): {needed}")
-
-
 @click.command()
 @click.argument("event")
 @click.argument("data", default="null", metavar="[JSON]")
@@ -60,8 +55,6 @@ def emit(event: str, data: str, rooms: tuple[str, ...], key: str | None) -> None
     url = _checked(runtime)
     try:
         run(_emit(runtime, url, event, value, list(rooms) or None, key))
-    except ImportError as error:
-        raise _without_redis(error) from None
     except (RealtimeError, SetupError, ValueError, TypeError) as error:
         details = error.as_payload().get("details") if isinstance(error, RealtimeError) else None
         more = "\n" + write_json(details) if details else ""
@@ -94,8 +87,6 @@ def rooms(names: tuple[str, ...]) -> None:
     url = _checked(app_runtime())
     try:
         found = run(_present(url, names))
-    except ImportError as error:
-        raise _without_redis(error) from None
     except (BrokerUnavailable, SetupError) as error:
         raise Failed(str(error)) from None
     if not found:

@@ -91,16 +91,19 @@ class Client(EventSource):
 
     Args:
         url: Where the server is, ``ws://`` or ``wss://``.
-        token: The JWT, or an asynchronous function that returns one. It may take a reason:
-            ``"connect"``, ``"expired"`` (also: refused) or ``"refresh"``; when it raises
-            :class:`UnauthorizedError` the client gives up, after any other exception it tries
-            again. May be left out where the URL or the headers carry the token.
+        token: The JWT, or a function that returns one. It may be asynchronous, and is to be where
+            it waits for anything, since all else in the event loop waits for one that isn't. It
+            may take a reason: ``"connect"``, ``"expired"`` (also: refused) or ``"refresh"``; when
+            it raises :class:`UnauthorizedError` or returns None the client gives up, after any
+            other exception it tries again. May be left out where the URL or the headers carry the
+            token.
         request_timeout: How many seconds an answer may take, time offline included.
         connect_timeout: How many seconds one attempt may take until the server's greeting.
         queue_messages: How many requests may wait while offline; more raise :class:`QueueFull`.
         queue_bytes: How many bytes they may have together.
         backoff: How long to wait before coming back.
-        headers: HTTP headers of the handshake.
+        headers: HTTP headers of the handshake. A login by ``Cookie`` needs an ``Origin`` that the
+            server allows, without which it looks at no cookie.
 
     Attributes:
         user_id: Who is logged in, None before the first greeting and after the end.
@@ -181,6 +184,7 @@ class Client(EventSource):
 
         Raises:
             UnauthorizedError: no token that the server takes could be had.
+            TypeError: the ``token`` function returned something that is no text.
             ConnectionRefused: there is no websocket at the URL.
             Closed: the server turned us away for good.
 
@@ -347,7 +351,8 @@ class Client(EventSource):
             **arguments: More arguments, by name.
 
         Raises:
-            RealtimeError: the server refused it.
+            RealtimeError: the server refused it; with the code ``payload_too_large`` it has more
+                bytes than the server takes, and wasn't sent.
             RequestTimedOut: no answer came in time.
             ConnectionLost: the connection ended first.
             QueueFull: too many wait already.
@@ -363,6 +368,23 @@ class Client(EventSource):
         )
         async with time_limit(f"{resource}.{action}", self._seconds(timeout)):
             return await self._requests.ask(frame_id, text, retry=retry)
+
+    async def ping(self, *, timeout: float | None = None) -> None:
+        """Have the server answer, which needs nothing of the app.
+
+        Args:
+            timeout: How many seconds the answer may take, time offline included.
+
+        Raises:
+            RealtimeError: the server refused it, where too many messages came.
+            RequestTimedOut: no answer came in time.
+            ConnectionLost: the connection ended first.
+            QueueFull: too many requests wait already.
+
+        """
+        frame_id = next(self._ids)
+        async with time_limit("ping", self._seconds(timeout)):
+            await self._requests.ask(frame_id, encode("ping", id=frame_id), retry=False)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._request_timeout if timeout is None else timeout
@@ -410,6 +432,7 @@ class Client(EventSource):
             link.abort(no_version_in_common(f"the server speaks version {greeting.protocol}"))
             return
         link.connected_at = self._backoff.clock()
+        link.most_bytes = greeting.max_message_size
         self._tokens.accepted(link.token, greeting.expires_at)
         if greeting.user_id != self.user_id:
             self._following.forget_user()

@@ -19,7 +19,7 @@ from .client_types import Closed, ConnectionLost, Event, RealtimeError, Recovery
 from .protocol import EVERYONE, SKIPPED
 
 SUBSCRIBE_SIZE = 32 * 1024
-"""How large one ``subscribe`` may be; the server closes on a message of more than 64 KiB."""
+"""How large one ``subscribe`` is at most; by default a server takes 64 KiB."""
 
 
 class Following:
@@ -153,12 +153,16 @@ class Following:
         """Subscribe to *tracks* in one message, unless that were too large for the server."""
         if self._link is None:
             return  # The next connection asks for all rooms.
+        most = SUBSCRIBE_SIZE
+        if self._link.most_bytes is not None:
+            # The other half is for what stands around the rooms.
+            most = min(most, self._link.most_bytes // 2)
         batch: list[Track] = []
         size = 0
         for track in tracks:
             track.awaiting = True
             length = len(msgspec.json.encode(track.place()))
-            if batch and size + length > SUBSCRIBE_SIZE:
+            if batch and size + length > most:
                 self._link.tasks.spawn(self._subscribe(self._link, batch))
                 batch, size = [], 0
             batch.append(track)

@@ -77,6 +77,7 @@ class Greeting(msgspec.Struct):
     user_id: str | None = None
     protocol: int = PROTOCOL_VERSION
     ping_interval: float | None = PING_INTERVAL
+    max_message_size: int | None = None
     expires_at: float | None = None
     rooms: list[Joined] = []
 
@@ -129,7 +130,10 @@ class PingFrame(msgspec.Struct, tag_field="type", tag="ping"):
 
 
 class PongFrame(msgspec.Struct, tag_field="type", tag="pong"):
-    """The server is there."""
+    """The server is there; with an id it answers the ping of that id."""
+
+    id: str | None = None
+    payload: Any = None
 
 
 class ClosingPayload(msgspec.Struct):
@@ -250,6 +254,7 @@ class Link:
     Attributes:
         token: The token that the server knows us by.
         connected_at: When ``connected`` came by the wall clock, None before.
+        most_bytes: How many bytes the server takes in one message, None where it doesn't say.
         tasks: What runs as long as this socket lives.
 
     """
@@ -259,6 +264,7 @@ class Link:
     ) -> None:
         self.token = token
         self.connected_at: float | None = None
+        self.most_bytes: int | None = None
         self.tasks = Tasks()
         self.fatal: Closed | None = None
         self._socket = socket
@@ -292,14 +298,14 @@ class Link:
                 logger.debug("ignored what the server sent: %s", error)
                 continue
             match frame:
-                case ResponseFrame() | ErrorFrame(id=str()):
+                case ResponseFrame() | PongFrame(id=str()) | ErrorFrame(id=str()):
                     self._answered(frame)
                 case ClosingFrame():
                     self._closing = frame.payload
                 case ConnectedFrame() | EventFrame() | ErrorFrame():
                     return frame
 
-    def _answered(self, frame: ResponseFrame | ErrorFrame) -> None:
+    def _answered(self, frame: ResponseFrame | PongFrame | ErrorFrame) -> None:
         # An answer that nobody waits for any longer, or never did, is none.
         question = self._questions.pop(frame.id or "", None)
         if question is None or question.answer.done():
@@ -322,10 +328,11 @@ class Link:
             received: Called with the answer before the frame that follows it is looked at.
 
         Raises:
-            RealtimeError: the server refused it.
+            RealtimeError: the server refused it, or would close the connection over its size.
             ConnectionLost: the connection ended first.
 
         """
+        self._check_size(text)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._questions[frame_id] = _Question(answer, received)
         try:
@@ -336,6 +343,15 @@ class Link:
             # The connection may have been lost while sending.
             if answer.done() and not answer.cancelled():
                 answer.exception()
+
+    def _check_size(self, text: str) -> None:
+        most = self.most_bytes
+        # No character has more than 4 bytes: most messages needn't be encoded to be measured.
+        if most is None or len(text) * 4 <= most:
+            return
+        size = len(text.encode())
+        if size > most:
+            raise RealtimeError("payload_too_large", f"{size} bytes: the server takes {most}")
 
     async def _send(self, text: str) -> None:
         # Part of it may be on its way: the answer tells, or the end of the connection does.

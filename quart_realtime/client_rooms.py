@@ -16,7 +16,16 @@ from .client_link import EventFrame, Told
 from .client_listeners import BUFFER, Callback, Listeners, Stream, Tasks, Undo
 from .client_types import ConnectionLost, Event
 
-HOPELESS = frozenset({"bad_request", "validation_error", "unauthorized", "forbidden", "not_found"})
+HOPELESS = frozenset(
+    {
+        "bad_request",
+        "validation_error",
+        "unauthorized",
+        "forbidden",
+        "not_found",
+        "payload_too_large",
+    }
+)
 """The errors of a room that won't pass by asking again."""
 
 

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
 
 from .backoff import Backoff
-from .client_types import UnauthorizedError
+from .client_types import TokenTypeError, UnauthorizedError
 from .protocol import CloseCode
 
-TokenFunction: TypeAlias = Callable[[str], Awaitable[str]] | Callable[[], Awaitable[str]]
+_Returned: TypeAlias = Awaitable[str] | str
+TokenFunction: TypeAlias = Callable[[str], _Returned] | Callable[[], _Returned]
 
 MAX_REFUSALS = 3
 """After how many fresh tokens refused in a row no more are asked for."""
@@ -36,8 +37,8 @@ class Tokens:
     """The current token, and the way to a fresh one.
 
     Args:
-        token: The token, an asynchronous function that returns one, or None where the URL or the
-            headers carry it.
+        token: The token, a function that returns one or is awaited for it, or None where the URL
+            or the headers carry it.
         backoff: Whose clock and randomness to use.
 
     """
@@ -45,7 +46,7 @@ class Tokens:
     def __init__(self, token: str | TokenFunction | None, backoff: Backoff) -> None:
         self._backoff = backoff
         self._current: str | None = None
-        self._ask: Callable[[str], Awaitable[str]] | None = None
+        self._ask: Callable[[str], _Returned] | None = None
         if callable(token):
             self._ask = _with_reason(token)
         elif token is not None:
@@ -81,9 +82,10 @@ class Tokens:
             self._call.add_done_callback(lambda call: call.cancelled() or call.exception())
         return await asyncio.shield(self._call)
 
-    async def _fetch(self, ask: Callable[[str], Awaitable[str]], reason: str) -> str:
+    async def _fetch(self, ask: Callable[[str], _Returned], reason: str) -> str:
         try:
-            token = _sendable(await ask(reason))
+            said = ask(reason)
+            token = _returned(await said if inspect.isawaitable(said) else said)
         finally:
             self._call = None
         if token in self._refused:
@@ -160,11 +162,21 @@ def _sendable(token: object) -> str:
     return token
 
 
-def _with_reason(function: TokenFunction) -> Callable[[str], Awaitable[str]]:
+def _returned(token: object) -> str:
+    if token is None:
+        raise UnauthorizedError("the token function returned no token")
+    if not isinstance(token, str):
+        # Of its value nothing is said: a token may well be in it.
+        kind = type(token).__name__
+        raise TokenTypeError(f"the token function returned a {kind}: return the token as a str")
+    return _sendable(token)
+
+
+def _with_reason(function: TokenFunction) -> Callable[[str], _Returned]:
     """Return *function* so that it can be called with a reason, whether it takes one or not."""
     try:
         inspect.signature(function).bind("connect")
     except TypeError:
-        plain = cast(Callable[[], Awaitable[str]], function)
+        plain = cast(Callable[[], _Returned], function)
         return lambda reason: plain()
-    return cast(Callable[[str], Awaitable[str]], function)
+    return cast(Callable[[str], _Returned], function)

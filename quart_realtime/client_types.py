@@ -152,6 +152,13 @@ class UnauthorizedError(Closed):
         super().__init__(code, reason)
 
 
+class TokenTypeError(UnauthorizedError, TypeError):
+    """What the ``token`` function returned is no token: a mistake that no other try mends."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class ConnectionRefused(Closed):
     """There is no websocket for us at that URL: the handshake was answered with *status*."""
 

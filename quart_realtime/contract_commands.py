@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -38,8 +39,11 @@ _output = click.option(
 def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
-    else:
+        return
+    try:
         output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(f"{output} can't be written: {error.strerror}") from None
 
 
 # What is there
@@ -135,6 +139,11 @@ def check() -> None:
 @click.option("--server", default=SERVER, show_default=True, help="Where the app is.")
 def asyncapi(output: Path | None, server: str) -> None:
     """Write the AsyncAPI document, as JSON."""
+    parts = urlsplit(server)
+    if parts.scheme not in {"ws", "wss", "http", "https"} or not parts.netloc:
+        raise click.BadParameter(
+            f"write --server as an origin, such as wss://chat.example.com, not {server!r}"
+        )
     document = asyncapi_document(_contract(), server)
     _write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
 

@@ -111,9 +111,11 @@ class CallableAuthenticator:
         if kind.lower() == "bearer":
             used_up.add("authorization")
             token = token or shown.strip() or None
+        passed_over = False
         if not self._login.cookies or not cookies_count(opened):
             used_up.add("cookie")
-        return Brought(token, asks=True, used_up=used_up)
+            passed_over = self._login.cookies and token is None and "Cookie" in opened.headers
+        return Brought(token, asks=True, used_up=used_up, passed_over=passed_over)
 
     async def check(self, handshake: Handshake, token: str | None) -> Identity | None:
         """Return who the function says it is.

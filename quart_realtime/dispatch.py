@@ -122,11 +122,20 @@ class Dispatcher:
             handler = resolved.handler
             self._telemetry.answered(connection, handler.resource, handler.action, code, seconds)
 
+    def _unauthorized(self, connection: Connection) -> Unauthorized:
+        if not connection.handshake.one_way:
+            return Unauthorized()
+        header = self._authenticator.token_header()
+        return Unauthorized(
+            f"log in first: show a token in the {header} header; where the app logs in by cookies, "
+            "send the cookie and an Origin that is allowed"
+        )
+
     def _find(self, connection: Connection, request: Request) -> Resolved:
         resolved = self.resolved.get((request.resource, request.action))
         if connection.identity is None and (resolved is None or resolved.handler.login):
             # Before login all names look alike, so that they can't be probed for.
-            raise Unauthorized
+            raise self._unauthorized(connection)
         if resolved is None:
             raise NotFound(
                 f"there is no {request.resource}.{request.action}",

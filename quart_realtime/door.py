@@ -44,6 +44,8 @@ def refuse_foreign(runtime: Runtime, opened: Websocket | Request) -> None:
 def handshake_of(runtime: Runtime, opened: Websocket | Request) -> Handshake:
     """Return what is kept of a request that opens something, with what it brings to log in by."""
     brought = runtime.authenticator.read(opened)
+    if brought.passed_over:
+        runtime.telemetry.cookie_passed_over(opened.remote_addr)
     if runtime.settings.allowed_origins == "*" and "Origin" in opened.headers:
         # Any page: what its browser adds, a session or a password that it remembers, would be used
         # behind its user's back.

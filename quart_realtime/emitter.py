@@ -23,11 +23,17 @@ from .emissions import checked_rooms, rooms_of
 from .errors import SetupError
 from .models import dump, dump_as, to_builtins
 from .protocol import Event, HistoryPolicy, check_event_name, check_key, new_event_id
-from .redis_broker import COMMANDS, COMMANDS_KEPT, Publication, names_of, publication
-from .redis_scripts import PUBLISH
-from .redis_servers import Servers, connect
-from .redis_sync import SyncServers
 from .registry import HistoryPolicies, Registry
+
+try:
+    from .redis_broker import COMMANDS, COMMANDS_KEPT, Publication, names_of, publication
+    from .redis_scripts import PUBLISH
+    from .redis_servers import Servers, connect
+    from .redis_sync import SyncServers
+except ImportError as error:
+    raise ImportError(
+        'the emitter needs redis-py 6.4 or newer: pip install "quart-realtime[redis]"'
+    ) from error
 
 __all__ = ["Emitter", "SyncEmitter"]
 

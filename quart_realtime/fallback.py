@@ -211,8 +211,10 @@ def _asked_for() -> tuple[Places, str | None]:
     """Return where the client stood, and the ``subscribe`` message that its request stands for.
 
     Raises:
-        BadRequest: a room, or the last id, can't be one.
+        BadRequest: a room, or the last id, can't be one, or the rooms' parameter is misspelt.
     """
+    if "room" in request.args:
+        raise BadRequest("name each room as rooms=…, not as room=…")
     last = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
     rooms = request.args.getlist("rooms")
     places = read_bookmark(last, rooms)

@@ -49,11 +49,14 @@ class Brought:
         token: The token it shows, None where it shows none.
         asks: Whether it asks to log in; else the first message must.
         used_up: The headers, in lower case, that say nothing to the requests that follow.
+        passed_over: Whether it brings a cookie alone, which wasn't looked at: see
+            :func:`cookies_count`.
     """
 
     token: str | None = field(repr=False)
     asks: bool
     used_up: Collection[str] = ()
+    passed_over: bool = False
 
 
 class Handshake:

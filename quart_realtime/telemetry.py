@@ -57,6 +57,17 @@ class Telemetry:
         fields = {"refused": "handshake", "why": why, "address": address}
         logger.warning(f"refused a handshake from %s: {text}", address, *values, extra=fields)
 
+    def cookie_passed_over(self, address: str | None) -> None:
+        """Tell that whoever comes brings a cookie that can't log anybody in."""
+        fields = {"refused": "login", "why": "cookie_without_origin", "address": address}
+        logger.info(
+            "didn't look at the cookie that %s brought: cookies count beside an Origin header, or "
+            "Sec-Fetch-Site: same-origin; a script sends the app's own origin, such as "
+            "Origin: https://app.example.com, or one of QUART_REALTIME_ALLOWED_ORIGINS",
+            address,
+            extra=fields,
+        )
+
     def begun(self) -> None:
         """Tell that a connection has begun."""
         self.metrics.connections(1)

@@ -271,7 +271,7 @@ async def realtime_client(
             the client has yet to :meth:`~RealtimeClient.authenticate`.
         user_id: Whom to make a token for instead. Where the app has an ``authenticate`` of its
             own, that isn't asked then; routes see no session of that user.
-        claims: The app's own claims in that.
+        claims: The app's own claims in the token that is made for *user_id*.
         browser: A test client of Quart's that has logged in by HTTP: its cookies, and an
             ``Origin`` that the app allows, come with the handshake.
         headers: Further headers of the handshake.
@@ -282,7 +282,13 @@ async def realtime_client(
     Raises:
         HandshakeRefused: the app answered the handshake with an HTTP status.
         AssertionError: the connection didn't come to be logged in.
+        ValueError: there are *claims*, and no *user_id* to make a token for.
     """
+    if claims is not None and user_id is None:
+        raise ValueError(
+            "claims= is of the token that is made for user_id=: write that too, or put the claims "
+            "into your own token"
+        )
     async with AsyncExitStack() as stack:
         runtime = runtime_of(app)
         if not runtime.started:

@@ -102,7 +102,8 @@ class Visit(Connection):
         counted = f"visits\0{self.who}"
         self._inbox = Inbox(counted, self._services.limiter, self._settings.max_message_size)
         try:
-            message = self._inbox.read(text, self._phase)
+            # Who isn't logged in is refused where it goes: no auth message can follow here.
+            message = self._inbox.read(text, State.OPEN)
         except Refusal as refusal:
             self._refuse(refusal)
         else:
@@ -137,7 +138,9 @@ class Visit(Connection):
         if not isinstance(message, (Subscribe, Unsubscribe, Ping)):
             raise BadRequest("post a request, a subscribe, an unsubscribe or a ping")
         if self.identity is None:
-            raise Unauthorized("show the token that the stream was opened with")
+            error = Unauthorized("show the token that the stream was opened with")
+            self._services.telemetry.refused(self, "message", error)
+            raise error
         if not self._names_stream:
             raise BadRequest(f"name the stream that it is about, in {CONNECTION_HEADER}")
         await self._reach(do="hear", text=text)

@@ -35,6 +35,27 @@ async def test_a_request_travels_as_the_seed_writes_it_and_returns_its_answer(se
     assert await within(asking) == {"conversations": []}
 
 
+async def test_a_ping_returns_when_the_server_has_answered_that_one(server, client):
+    peer = await server.peer()
+    asking = asyncio.create_task(client.ping())
+    frame = await peer.next("ping")
+    assert frame == {"type": "ping", "id": frame["id"]}
+    await peer.send("pong")
+    await peer.send("pong", id="another")
+    await peer.settle()
+    assert not asking.done()
+    await peer.send("pong", id=frame["id"])
+    assert await within(asking) is None
+
+
+async def test_a_ping_that_is_refused_raises(server, client):
+    peer = await server.peer()
+    asking = asyncio.create_task(client.ping())
+    await peer.refuse(await peer.next("ping"), "rate_limited")
+    with pytest.raises(RealtimeError, match="rate_limited"):
+        await within(asking)
+
+
 async def test_an_error_frame_is_raised_with_all_that_it_says(server, client):
     peer = await server.peer()
     asking = asyncio.create_task(client.request("messages", "create"))
@@ -383,6 +404,40 @@ async def test_a_disconnect_ends_what_waits(server, client):
 async def test_what_json_has_no_word_for_is_refused_before_anything_is_sent(client):
     with pytest.raises(TypeError):
         await client.request("a", "b", value=object())
+
+
+async def test_what_is_larger_than_the_server_takes_is_refused_and_the_connection_lives(
+    server, make
+):
+    server.greeting["max_message_size"] = 300
+    server.replies["request"] = answer_with_payload
+    client = make()
+    await within(client.connect())
+    peer = await server.peer()
+    with pytest.raises(RealtimeError) as caught:
+        await within(client.request("a", "b", text="é" * 120))
+    around = '{"type":"request","id":"c1","resource":"a","payload":{"action":"b","text":""}}'
+    size = len(around) + 240
+    assert str(caught.value) == f"payload_too_large: {size} bytes: the server takes 300"
+    with pytest.raises(RealtimeError, match="payload_too_large"):
+        await within(client.subscribe("é" * 200))
+    fits = "x" * (300 - len(around))
+    assert (await within(client.request("a", "b", text=fits)))["on"] == 1
+    assert len(peer.frames) == 1
+
+
+async def test_what_waited_for_a_connection_is_measured_when_it_is_sent(server, make):
+    server.greeting["max_message_size"] = 300
+    server.replies["request"] = answer_with_payload
+    client = make()
+    connecting = asyncio.create_task(client.connect())
+    await asyncio.sleep(0)
+    large = asyncio.create_task(client.request("a", "b", text="x" * 300, retry=True))
+    small = asyncio.create_task(client.request("a", "b"))
+    await within(connecting)
+    with pytest.raises(RealtimeError, match="payload_too_large"):
+        await within(large)
+    assert (await within(small))["on"] == 1
 
 
 async def test_without_a_token_there_must_be_another_way_to_tell_who_one_is():

@@ -376,7 +376,8 @@ async def test_a_room_that_is_forbidden_on_return_is_given_up_and_told(server, c
     assert peer.sent("subscribe") == []
 
 
-async def test_more_rooms_than_one_message_takes_are_asked_for_in_several(server, client):
+@pytest.mark.parametrize("most", [None, 65536, 2000])
+async def test_more_rooms_than_one_message_takes_are_asked_for_in_several(most, server, make):
     async def enter_all(peer, frame):
         rooms = [
             item if isinstance(item, str) else item["room"] for item in frame["payload"]["rooms"]
@@ -384,6 +385,10 @@ async def test_more_rooms_than_one_message_takes_are_asked_for_in_several(server
         await peer.enter(frame, *(entered(room) for room in rooms))
 
     server.replies["subscribe"] = enter_all
+    if most is not None:
+        server.greeting["max_message_size"] = most
+    client = make()
+    await within(client.connect())
     peer = await server.peer()
     names = [f"{n}:" + "é" * 200 for n in range(300)]
     await within(asyncio.gather(*(client.subscribe(name) for name in names)))
@@ -393,7 +398,7 @@ async def test_more_rooms_than_one_message_takes_are_asked_for_in_several(server
     asked = []
     while len(asked) < len(names):
         frame = await peer.next("subscribe")
-        assert len(json.dumps(frame, ensure_ascii=False).encode()) < 65536
+        assert len(json.dumps(frame, ensure_ascii=False).encode()) < (most or 65536)
         asked += [item["room"] for item in frame["payload"]["rooms"]]
     assert asked == names
 

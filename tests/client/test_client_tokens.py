@@ -71,6 +71,49 @@ async def test_a_function_may_take_no_reason(server, make):
     assert (await server.peer()).token == "plain"
 
 
+async def test_a_function_may_return_its_token_without_being_awaited(server, make):
+    reasons = []
+
+    def token(reason):
+        reasons.append(reason)
+        return "direct"
+
+    await within(make(token).connect())
+    await within(make(lambda: "plain").connect())
+    assert [(await server.peer()).token for _ in range(2)] == ["direct", "plain"]
+    assert reasons == ["connect"]
+
+
+@pytest.mark.parametrize("said", [{"access_token": "secret"}, b"secret", 7])
+async def test_a_function_that_returns_no_text_is_a_mistake_that_connect_raises(said, make):
+    async def later():
+        return said
+
+    for token in (lambda: said, later):
+        with pytest.raises(TypeError, match="return the token as a str") as caught:
+            await within(make(token).connect())
+        assert type(said).__name__ in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+async def test_a_refresh_that_returns_no_text_ends_a_live_connection(
+    server, make, clock, fast, collector
+):
+    server.greeting["expires_at"] = clock.now + 1
+    client = make(Source("first", {"access_token": "second"}))
+    lost = collector()
+    client.on_disconnect(lost)
+    await within(client.connect())
+    (end,) = await lost.have(1)
+    assert not end.reconnecting
+    assert "returned a dict" in end.reason
+
+
+async def test_a_function_that_returns_none_has_nobody_logged_in(make):
+    with pytest.raises(UnauthorizedError, match="the token function returned no token"):
+        await within(make(lambda: None).connect())
+
+
 async def test_a_function_is_called_once_however_long_it_takes_and_however_many_wait(
     server, make, collector
 ):
@@ -327,6 +370,22 @@ async def test_a_refresh_that_fails_is_tried_again_in_a_while(server, make, cloc
     assert auth["payload"] == {"token": "third"}
     await peer.answer(auth, {"user_id": "7", "expires_at": clock.now + 1000})
     await peer.settle()
+    assert len(server.peers) == 1
+
+
+async def test_a_fresh_token_larger_than_a_message_may_be_is_a_refresh_that_failed(
+    server, make, clock, fast, collector
+):
+    server.greeting.update(expires_at=clock.now + 1, max_message_size=300)
+    client = make(Source("first", "x" * 300, "third"))
+    failed = collector()
+    client.on_error(failed)
+    await within(client.connect())
+    peer = await server.peer()
+    (error,) = await failed.have(1)
+    assert error.code == "payload_too_large"
+    clock.now += 11
+    assert (await peer.next("auth"))["payload"] == {"token": "third"}
     assert len(server.peers) == 1
 
 

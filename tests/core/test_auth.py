@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -103,6 +104,13 @@ async def test_the_header_is_read_as_the_app_configures_it(kind: str | None, hea
         assert await client.request("users", "me") == {"identity": "ana"}
 
 
+async def test_claims_without_a_user_whose_token_could_carry_them_are_a_mistake() -> None:
+    app = with_whoami(make_app())
+    with pytest.raises(ValueError, match="user_id=: write that too"):
+        async with realtime_client(app, await token(app), claims={"role": "x"}):
+            pass
+
+
 async def test_a_header_that_is_none_is_a_token_that_is_none() -> None:
     app = with_whoami(make_app())
     async with realtime_client(app, headers={"Authorization": ","}) as client:
@@ -139,12 +147,19 @@ async def test_a_place_that_is_not_named_is_not_looked_at(how: dict[str, str]) -
         assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
 
 
-async def test_a_cookie_counts_only_beside_an_origin() -> None:
+@pytest.mark.parametrize("name", ["access_token_cookie", "theme"])
+async def test_a_cookie_counts_only_beside_an_origin_and_the_log_says_so(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_realtime")
     app = with_whoami(make_app(AUTH_TIMEOUT=0.1))
     app.config["JWT_TOKEN_LOCATION"] = ["cookies"]
-    headers = {"Cookie": f"access_token_cookie={await token(app)}"}
-    async with realtime_client(app, headers=headers) as client:
+    good = await token(app)
+    async with realtime_client(app, headers={"Cookie": f"{name}={good}"}) as client:
         assert await client.wait_closed() == CloseCode.AUTH_TIMEOUT
+    told = "such as Origin: https://app.example.com"
+    assert (told in caplog.text) == (name == "access_token_cookie")
+    assert good not in caplog.text
 
 
 async def test_cookies_and_any_origin_are_an_error_at_start_up() -> None:

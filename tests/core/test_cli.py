@@ -117,6 +117,26 @@ def test_the_document_says_where_the_app_is(app: Quart, realtime: Realtime) -> N
     assert (server["host"], server["protocol"]) == ("chat.example.com", "wss")
 
 
+@pytest.mark.parametrize("server", ["chat.example.com", "", "wss://", "ftp://chat.example.com"])
+def test_a_server_that_is_no_origin_is_told_what_to_write(
+    app: Quart, realtime: Realtime, server: str
+) -> None:
+    done = run(app, "asyncapi", "--server", server)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"such as wss://chat.example.com, not {server!r}" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["asyncapi", "types", "client"])
+def test_a_file_that_can_not_be_written_ends_with_2_and_a_line(
+    app: Quart, realtime: Realtime, command: str, tmp_path: Path
+) -> None:
+    for file in (tmp_path / "nowhere" / "made", tmp_path / ("x" * 300)):
+        done = run(app, command, "-o", str(file))
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert f"{file} can't be written: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", ["asyncapi", "types", "client"])
 def test_what_is_made_is_printed_or_written(
     app: Quart, realtime: Realtime, command: str, tmp_path: Path

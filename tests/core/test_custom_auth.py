@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -149,8 +150,11 @@ async def test_a_session_logs_in_and_holds_for_routes_as_over_http() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://localhost"}])
-async def test_cookies_that_do_not_count_are_not_there(headers: dict[str, str]) -> None:
+async def test_cookies_that_do_not_count_are_not_there(
+    headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     """Without an Origin it is no browser, and without cookies=True nothing is read from them."""
+    caplog.set_level(logging.INFO, "quart_realtime")
     seen: list[Any] = []
 
     async def look() -> str:
@@ -169,6 +173,9 @@ async def test_cookies_that_do_not_count_are_not_there(headers: dict[str, str]) 
             await ana.request("users", "me")
     assert refused.value.code == "unauthorized"
     assert seen[0] == ({}, None)
+    lines = [line for line in caplog.records if getattr(line, "why", "") == "cookie_without_origin"]
+    # Where no cookies are to be had it says nothing of them.
+    assert len(lines) == ("Origin" not in headers)
 
 
 async def test_quart_auths_user_logs_in() -> None:

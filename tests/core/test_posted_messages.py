@@ -113,6 +113,35 @@ async def test_tokens_that_are_tried_count_as_handshakes_and_are_told_in_the_log
     assert "wrong" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        (request("hall", "tell"), "show a token in the Authorization header; where"),
+        ({"type": "subscribe", "id": "1", "payload": {"rooms": ["hall:1"]}}, "the token that the"),
+    ],
+)
+async def test_who_posts_without_a_token_is_told_how_to_show_one(
+    message: dict[str, Any], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_realtime")
+    app = served()
+    async with app.test_app():
+        status, answer = await post(app, message)
+    assert (status, answer["id"], answer["payload"]["code"]) == (401, "1", "unauthorized")
+    assert what in answer["payload"]["message"]
+    assert "auth message" not in answer["payload"]["message"]
+    assert [line for line in caplog.records if getattr(line, "refused", None)]
+
+
+async def test_the_header_that_a_poster_is_told_of_is_the_apps_own() -> None:
+    app = make_app()
+    app.config["JWT_HEADER_NAME"] = "X-Token"
+    Realtime(app)
+    async with app.test_app():
+        _, answer = await post(app, request())
+    assert "show a token in the X-Token header" in answer["payload"]["message"]
+
+
 async def test_good_tokens_are_not_counted_as_handshakes() -> None:
     app = served(HANDSHAKE_RATE_LIMIT="3/minute")
     async with app.test_app():

@@ -60,6 +60,20 @@ def test_what_the_documentation_shows_runs_as_it_stands(project: pytest.Pytester
     run(project).assert_outcomes(passed=6)
 
 
+def test_a_fixture_as_the_documentation_shows_it_runs_in_strict_mode_too(
+    project: pytest.Pytester,
+) -> None:
+    configure(project, "strict")
+    fixture = re.findall(r"```python\n(.*?)```", TESTING, re.DOTALL)[-2]
+    write(
+        project,
+        "test_strict.py",
+        f"import pytest\n{fixture}\n\n@pytest.mark.asyncio\n"
+        "async def test_who_ana_is(ana):\n    assert ana.connected['user_id'] == 'ana'\n",
+    )
+    run(project).assert_outcomes(passed=1)
+
+
 STRICT = """
 import asyncio
 import pytest

@@ -100,6 +100,15 @@ async def test_a_token_may_come_in_the_query_where_the_app_allows_that() -> None
         assert (await frame(opened))["type"] == "connected"
 
 
+async def test_a_stream_is_told_how_rooms_are_named() -> None:
+    app = with_cookies()
+    url = f"/ws/events?jwt={await token(app)}&room=hall"
+    async with app.test_app():
+        answer = await app.test_client().get(url)
+    assert answer.status_code == 400
+    assert "name each room as rooms=…" in (await answer.get_data()).decode()
+
+
 async def test_a_stream_outlives_the_time_that_a_response_may_take() -> None:
     app = with_cookies(PING_INTERVAL=0.1)
     app.config["RESPONSE_TIMEOUT"] = 0.05

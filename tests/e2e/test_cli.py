@@ -26,6 +26,7 @@ from quart_realtime.cli import realtime
 from quart_realtime.cli_client import COMMANDS
 from quart_realtime.client import connect
 
+from ..client.fake_server import FakeServer, Peer
 from ..conftest import make_app
 from ..valkey import Valkey
 from .conftest import make_token
@@ -138,6 +139,12 @@ def test_an_error_ends_with_1_and_says_its_code_and_details(server: Server) -> N
     assert (done.exit_code, done.stdout) == (1, "")
     assert "error: not_found: Conversación no encontrada" in done.stderr
     assert '"conversation_id": "none"' in done.stderr
+
+
+def test_a_request_larger_than_the_server_takes_is_told_as_that(server: Server) -> None:
+    done = ana("call", "echo.say", f"text={'x' * 70_000}", server=server)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert re.search(r"error: payload_too_large: \d+ bytes: the server takes 65536", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -399,6 +406,21 @@ def test_a_load_is_put_on_a_server_and_told_of(server: Server, words: list[str])
     assert "p99" in done.stdout
 
 
+async def test_a_load_without_a_request_is_answered_by_the_server_on_each_connection() -> None:
+    async def pong(peer: Peer, frame: dict[str, Any]) -> None:
+        await peer.send("pong", id=frame["id"])
+
+    async with FakeServer() as server:
+        server.greeting["rooms"] = [{"room": "user:7", "epoch": "e", "offset": 0}]
+        server.replies["ping"] = pong
+        words = ("bench", "--url", server.url, "-n", "3", "-s", "0.3")
+        done = await asyncio.to_thread(here, *words, token="x")
+    counts = [len(peer.sent("ping")) for peer in server.peers]
+    assert len(counts) == 3
+    assert min(counts) > 1
+    assert f"over 3 connections, {sum(counts):,} in" in done.stdout
+
+
 def test_a_load_that_is_refused_is_told_by_the_errors_code(server: Server) -> None:
     done = ana("bench", "no.thing", "-n", "1", "-s", "0.1", server=server)
     assert done.exit_code == 1
@@ -415,7 +437,23 @@ def test_what_a_client_needs_is_told_where_it_is_missing(server: Server, tmp_pat
     (tmp_path / "websockets.py").write_text("raise ImportError('No module named websockets')")
     done = run("call", "echo.say", server=server, token="x", directory=tmp_path)
     assert done.returncode == 1
-    assert 'pip install "quart-realtime[client]"' in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.count('pip install "quart-realtime[client]"') == 1
+
+
+@pytest.mark.parametrize("words", [["emit", "x"], ["rooms"]])
+def test_what_a_broker_needs_is_told_where_it_is_missing(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "redis.py").write_text("raise ImportError('No module named redis')")
+    (tmp_path / "shop.py").write_text(
+        "from quart import Quart\nfrom quart_realtime import Realtime\n"
+        "app = Quart(__name__)\n"
+        "app.config['QUART_REALTIME_BROKER_URL'] = 'redis://localhost:9/0'\n"
+        "Realtime(app, authenticate=lambda: None)\n"
+    )
+    done = run(*words, app="shop:app", directory=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("1 problem:\n- QUART_REALTIME_BROKER_URL needs a package")
+    assert done.stderr.count('pip install "quart-realtime[redis]"') == 1
 
 
 WRITTEN = re.findall(

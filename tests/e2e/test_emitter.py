@@ -195,6 +195,14 @@ def test_an_unknown_option_is_refused() -> None:
             kind("redis://localhost/0?pasword=x")
 
 
+async def test_without_the_redis_library_the_import_says_what_to_install() -> None:
+    code = "import sys; sys.modules['redis'] = None; import quart_realtime.emitter"
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, timeout=30
+    )
+    assert 'ImportError: the emitter needs redis-py 6.4 or newer: pip install "qu' in done.stderr
+
+
 async def test_without_redis_both_say_so_in_time() -> None:
     with valkey() as redis:
         pass
