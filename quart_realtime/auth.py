@@ -231,14 +231,15 @@ class JWTAuthenticator:
         """
         identity = cast("JWTIdentity | None", identity)
         _vouched_for.set(identity)
-        if identity is None:
-            return {}
         config = self._app.config
-        location = self._carrier(identity, method)
-        # What else might pass for a token must not speak for somebody else.
+        # What else might pass for a token must not speak for somebody else, nor for who is nobody:
+        # a cookie is there too that must not count.
         name = config["JWT_QUERY_STRING_NAME"]
         query[:] = [(key, value) for key, value in query if key != name]
         set_cookie(headers, config["JWT_ACCESS_COOKIE_NAME"], None)
+        if identity is None:
+            return {}
+        location = self._carrier(identity, method)
         if location == "query_string":
             query.append((name, identity.token))
         elif location == "json":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import Context
 from functools import wraps
 from typing import Any, cast
@@ -35,7 +36,7 @@ from .protocol import CloseCode
 from .proxies import see_through
 from .registry import describe
 from .runtime import Runtime
-from .settings import BLUEPRINT
+from .settings import BLUEPRINT, Settings
 from .streaming import StreamTransport, as_event
 from .transport import Send
 from .visit import CONNECTION_HEADER, Visit
@@ -116,8 +117,9 @@ def with_streams(base: type[Any], runtime: Runtime) -> type[Any]:
                 await super().handle_request(request, send)
             finally:
                 # However it has ended: written, given up, or never begun.
-                stream = self.scope.pop(_STREAM, None)
+                stream, ignoring = self.scope.pop(_STREAM, (None, None))
                 if stream is not None:
+                    ignoring.cancel()
                     stream.gone()
 
     return WithStreams
@@ -180,6 +182,8 @@ async def _events(runtime: Runtime) -> Response:
     count_handshake(runtime, request.remote_addr or "")
     await runtime.turnstile.pass_through()
     try:
+        if request.content_length or "Transfer-Encoding" in request.headers:
+            raise BadRequest("ask for a stream without a body")
         places, asked = _asked_for()
         handshake = _handshake(runtime)
         if not handshake.asks:
@@ -189,7 +193,7 @@ async def _events(runtime: Runtime) -> Response:
     scope = cast("dict[str, Any]", request.scope)
     send = cast(Send, scope.pop(_SEND))
     connection, stream = await runtime.connect_stream(handshake, places, send)
-    scope[_STREAM] = stream
+    scope[_STREAM] = stream, asyncio.create_task(_ignore(request.body))
     # In a task and a context of its own: it ends after the response, and asks others meanwhile.
     runtime.spawn(connection.run(), Context())
     opening = await stream.opened()
@@ -201,6 +205,12 @@ async def _events(runtime: Runtime) -> Response:
     if opening.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(opening.retry_after))
     return response
+
+
+async def _ignore(body: AsyncIterator[bytes]) -> None:
+    """Keep nothing of a body: over HTTP/2 there may be one that no header tells of."""
+    async for _ in body:
+        pass
 
 
 def _status_of_refusal(code: int) -> int:
@@ -252,7 +262,7 @@ async def _requests(runtime: Runtime) -> Response:
     """Answer one message; 202 where the answer comes on the stream."""
     text: str | None = None
     try:
-        text = await _text(runtime.settings.max_message_size)
+        text = await _text(runtime.settings)
         frame = await _answer(runtime, text)
     except RealtimeError as error:
         frame = error_frame(None if text is None else id_of(text), error)
@@ -261,16 +271,19 @@ async def _requests(runtime: Runtime) -> Response:
     return Response(frame.data, _status_of(frame), mimetype="application/json")
 
 
-async def _text(most: int) -> str:
-    """Read the message, and no more than *most* bytes of it."""
+async def _text(settings: Settings) -> str:
+    """Read the message, no more of it than may be, and for no longer than a stop would wait."""
+    most = settings.max_message_size
     data = bytearray()
     size = request.content_length or 0
-    if size <= most:
-        async for part in request.body:
-            data += part
-            size = len(data)
-            if size > most:
-                break
+    try:
+        # Quart's BODY_TIMEOUT holds for a body that is awaited whole, and would keep all of it.
+        async with asyncio.timeout(min(settings.request_timeout, settings.drain_timeout)):
+            while size <= most and (part := await anext(request.body, None)) is not None:
+                data += part
+                size = max(size, len(data))
+    except TimeoutError:
+        abort(408)
     if size > most:
         raise PayloadTooLarge(f"at most {most} bytes a message")
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from quart import Quart, websocket
+from quart_jwt_extended import create_access_token, get_jwt_identity, jwt_optional
 
 from quart_realtime import Identity, Realtime, Unauthorized, current_connection
 from quart_realtime.testing import realtime_client
@@ -254,6 +255,27 @@ async def test_jwt_apps_answer_posted_messages_likewise() -> None:
         assert (await post(app, request()))[1]["payload"] is None
         status, answer = await post(app, request(), "no.jwt.atall")
         assert (status, answer["id"]) == (401, "1")
+
+
+async def test_a_cookie_that_does_not_count_does_not_reach_a_route_either() -> None:
+    app = make_app()
+    app.config["JWT_TOKEN_LOCATION"] = ["cookies", "headers"]
+    realtime = Realtime(app)
+
+    @app.get("/me")
+    @realtime.handler("who", "am_i", login=False)
+    @jwt_optional
+    async def me() -> Any:
+        return {"user": get_jwt_identity()}
+
+    async with app.test_app():
+        async with app.app_context():
+            cookie = {"Cookie": f"access_token_cookie={create_access_token('ana')}"}
+        assert (await post(app, request(), **cookie))[1]["payload"] == {"user": None}
+        answer = await post(app, request(), **cookie, Sec_Fetch_Site="cross-site")
+        assert answer[1]["payload"] == {"user": None}
+        answer = await post(app, request(), **cookie, Sec_Fetch_Site="same-origin")
+        assert answer[1]["payload"] == {"user": "ana"}
 
 
 async def test_rights_that_are_withdrawn_take_effect_whatever_asks_first() -> None:

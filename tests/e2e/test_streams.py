@@ -319,7 +319,37 @@ async def _connections(server: Server, count: int) -> bool:
     return bool((await call(server, "GET", "/health"))["connections"] == count)
 
 
+async def test_a_stream_is_not_given_to_who_sends_a_body_with_the_request(server: Server) -> None:
+    ana = make_token("ana")
+    async with asking(server, "GET", "/ws/events", token=ana, body=b"{}") as refused:
+        assert refused.status == 400
+    chunked = {"Transfer_Encoding": "chunked"}
+    async with asking(server, "GET", "/ws/events", token=ana, **chunked) as refused:
+        assert refused.status == 400
+
+
 # Messages
+
+
+@asynccontextmanager
+async def posting_slowly(server: Server) -> AsyncIterator[asyncio.StreamReader]:
+    """Send the beginning of a message, and no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(b"POST /ws/requests HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+async def test_a_message_that_does_not_come_whole_in_time_keeps_nobody_from_stopping() -> None:
+    with serving(APP, DRAIN_TIMEOUT=2) as server:
+        async with posting_slowly(server) as reader, asyncio.timeout(BOUND):
+            assert b" 408 " in await reader.readline()
+        async with posting_slowly(server):
+            await call(server, "GET", "/health")  # It has been read by then.
+            server.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(server.process.wait, BOUND) == 0
 
 
 async def test_a_message_is_answered_as_over_a_socket_and_the_status_says_how(
