@@ -351,8 +351,8 @@ class Realtime:
         outside.
 
         Args:
-            pattern: Such as ``"conversation:<conversation_id>"``; ``<int:name>`` takes digits
-                only, ``<path:name>`` colons too.
+            pattern: Such as ``"conversation:<conversation_id>"``; ``<int:name>`` takes
+                whole numbers without leading zeros and gives an int, ``<path:name>`` colons too.
             presence: Whether its members see who is there.
             history: How many events, or which :class:`~quart_realtime.HistoryPolicy`, it keeps
                 for those who return; 0 for none; the app's setting by default.

@@ -91,7 +91,8 @@ class Emission:
 
 
 _VARIABLE = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>[A-Za-z_]\w*)>")
-_KINDS = {None: "[^:]+", "string": "[^:]+", "int": "[0-9]{1,18}", "path": ".+"}
+# A number has one name: were leading zeros taken, one room would have many.
+_KINDS = {None: "[^:]+", "string": "[^:]+", "int": "0|[1-9][0-9]{0,17}", "path": ".+"}
 
 
 @frozen(eq=False, slots=False)
@@ -108,12 +109,18 @@ class RoomRule:
         expression = _compile(self.pattern, describe(self.may_join))
         object.__setattr__(self, "expression", expression)
 
-    def match(self, room: str) -> dict[str, str] | None:
+    def match(self, room: str) -> dict[str, str | int] | None:
         """Return the variables in *room*, or None where it isn't of this pattern."""
         match = self.expression.fullmatch(room)
-        return None if match is None else match.groupdict()
+        if match is None:
+            return None
+        kinds = self.kinds
+        return {
+            name: int(text) if kinds[name] == "int" else text
+            for name, text in match.groupdict().items()
+        }
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, str]:
         """What kind each variable is of: ``string``, ``int`` or ``path``."""
         found = _VARIABLE.finditer(self.pattern)
@@ -124,15 +131,25 @@ class RoomRule:
         """What the function says its variables are."""
         return annotations_of(self.may_join)
 
-    def arguments(self, variables: Mapping[str, str]) -> dict[str, Any] | None:
+    def arguments(self, variables: Mapping[str, str | int]) -> dict[str, Any] | None:
         """Convert *variables* as the function annotates them; None where they don't fit."""
         try:
             return {
-                name: convert(value, self.annotations.get(name, Any), strict=False)
+                name: _as_annotated(value, self.annotations.get(name, Any))
                 for name, value in variables.items()
             }
         except InvalidPayload:
             return None
+
+
+def _as_annotated(value: str | int, expected: Any) -> Any:
+    """Convert a variable to *expected*; a number that is wanted as text is its digits."""
+    try:
+        return convert(value, expected, strict=False)
+    except InvalidPayload:
+        if isinstance(value, str):
+            raise
+        return convert(str(value), expected, strict=False)
 
 
 def _compile(pattern: str, owner: str) -> re.Pattern[str]:
@@ -258,7 +275,7 @@ class Registry:
         self.rooms.append(rule)
         self.rooms.sort(key=lambda rule: len(_VARIABLE.sub("", rule.pattern)), reverse=True)
 
-    def find_room(self, room: str) -> tuple[RoomRule, dict[str, str]] | None:
+    def find_room(self, room: str) -> tuple[RoomRule, dict[str, str | int]] | None:
         """Return the rule that *room* falls under, with the variables in its name."""
         for rule in self.rooms:
             variables = rule.match(room)
