@@ -305,7 +305,8 @@ class Realtime:
             InvalidPayload: the data isn't what is declared for the event.
             EmissionError: that can't name a room, or the declared room's template can't be
                 filled from the data.
-            ValueError: that can't name an event, or be a key.
+            ValueError: that can't name an event, or be a key; or the event is declared nowhere, no
+                room is said, and its name is close to another's.
             BrokerUnavailable: it isn't known to have gone out, within 2 seconds.
         """
         check_event_name(event)
@@ -314,6 +315,7 @@ class Realtime:
         async with runtime.app_context():  # Its JSON provider may have a word to say.
             plain = to_builtins(data)
         if room is None:
+            self._registry.check_spelling(event)
             rooms = await rooms_of(self._registry.rooms_of_event(event, None), plain, {})
         else:
             said = await settled(room(plain)) if callable(room) else room

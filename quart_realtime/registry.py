@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from types import FrameType
 from typing import Any, Literal, TypeVar
 
@@ -289,6 +289,23 @@ class Registry:
             return given
         return self.events[name].room
 
+    def check_spelling(self, name: str) -> None:
+        """Raise ValueError where the event *name*, told without a room, looks misspelt.
+
+        It would go to everyone, and what it was meant to be perhaps to one user.
+        """
+        meant = None if name in self.events else _close_name(name, self._event_names())
+        if meant is not None:
+            raise ValueError(
+                f"the event {name!r} is declared nowhere and would go to everyone: did you mean "
+                f"{meant!r}? If there is such an event, declare it by realtime.event({name!r}), "
+                "or say room=…"
+            )
+
+    def _event_names(self) -> frozenset[str]:
+        """Return the names of the events that are declared or emitted."""
+        return frozenset({*self.events, *(emission.event for emission in self.emissions)})
+
     def events_for_everyone(self) -> list[str]:
         """Return the names of emitted events for which no room is said anywhere."""
         return sorted(
@@ -340,17 +357,40 @@ class Registry:
         It can't be known which names :meth:`Realtime.notify` is called with, so only a name that
         is close to a declared or emitted one, and isn't one, counts.
         """
-        known = set(self.events) | {emission.event for emission in self.emissions}
+        known = self._event_names()
         complaints = []
         for name, functions in self.listeners.items():
-            close = get_close_matches(name, known - {name}, n=1, cutoff=0.85)
-            if name not in known and close:
+            meant = _close_name(name, known)
+            if meant is not None:
                 complaints.append(
                     f'on("{name}") of {describe(functions[0])} hears nothing: did you mean '
-                    f'"{close[0]}"? If there is such an event, declare it: '
+                    f'"{meant}"? If there is such an event, declare it: '
                     f'realtime.event("{name}").'
                 )
         return complaints
+
+    def misspelt_emissions(self) -> list[str]:
+        """Return complaints about emissions to everyone of events that look misspelt."""
+        declared = frozenset(self.events)
+        found = (
+            (emission, _close_name(emission.event, declared))
+            for emission in self.emissions
+            if emission.room is None
+        )
+        return [
+            f'emits("{emission.event}") of {describe(emission.function)} would tell everyone: did '
+            f'you mean "{meant}"? If there is such an event, declare it: '
+            f'realtime.event("{emission.event}").'
+            for emission, meant in found
+            if meant is not None
+        ]
+
+
+@lru_cache(maxsize=1024)
+def _close_name(name: str, known: frozenset[str]) -> str | None:
+    """Return which of *known* was probably meant by *name*; None where it is one of them."""
+    close = () if name in known else get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+    return next(iter(close), None)
 
 
 def _twice(first: str, second: str, instead: str = "Leave out one of them.") -> str:

@@ -54,6 +54,7 @@ def check(
             if native is not None:
                 natives[key] = native
     problems.extend(registry.unheard_listeners())
+    problems.extend(registry.misspelt_emissions())
     problems.extend(registry.unreadable_rooms())
     problems.extend(registry.uncallable_hooks())
     problems.extend(_roomless_events(registry, settings))

@@ -351,6 +351,12 @@ def an_emission_to_no_room(app: Quart, realtime: Realtime) -> Quart:
 
 
 @mistake
+def an_emission_of_a_misspelt_event(app: Quart, realtime: Realtime) -> None:
+    realtime.event("payslip", room="user:{account}")
+    app.post("/do")(realtime.emits("paylsip")(view))
+
+
+@mistake
 def a_room_of_other_parameters(app: Quart, realtime: Realtime) -> None:
     realtime.room("box:<box_id>")(of_two)
 

@@ -198,6 +198,34 @@ def test_a_listener_to_a_misspelt_event_is_told_and_others_are_not() -> None:
     assert '"new_message"' in complaint
 
 
+def test_an_event_for_everyone_that_looks_misspelt_is_refused_and_others_are_not() -> None:
+    registry = Registry()
+    registry.add_event(EventType("payslip", room="user:{account}"))
+    registry.emissions.append(emission("user_renamed", "users"))
+    for name in ("payslip", "user_renamed", "something_else"):
+        registry.check_spelling(name)
+    for name, meant in {"paylsip": "payslip", "user_renamd": "user_renamed"}.items():
+        with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+            registry.check_spelling(name)
+        registry.add_event(EventType(name))
+        registry.check_spelling(name)
+
+
+def test_an_emission_to_everyone_that_looks_misspelt_is_told_and_others_are_not() -> None:
+    registry = Registry()
+    registry.add_event(EventType("payslip", room="user:{account}"))
+    registry.emissions += [
+        emission("payslip"),
+        emission("payslips", "accounting"),
+        emission("something_else"),
+        emission("something_elsse"),
+    ]
+    assert registry.misspelt_emissions() == []
+    registry.emissions.append(emission("paylsip"))
+    (complaint,) = registry.misspelt_emissions()
+    assert 'did you mean "payslip"' in complaint
+
+
 def test_a_room_keeps_its_pattern_s_history_or_the_app_s() -> None:
     registry = Registry()
     default, own = HistoryPolicy(100, 300), HistoryPolicy(5, 7)
