@@ -14,10 +14,12 @@ from typing import Any, cast
 
 import jwt
 from attrs import evolve, field, frozen
+from jwt.algorithms import requires_cryptography
 from quart import Quart, current_app, g
 from quart.wrappers import Request, Websocket
 from quart_jwt_extended import view_decorators
 from quart_jwt_extended.config import config as jwt_config
+from quart_jwt_extended.default_callbacks import default_decode_key_callback
 from quart_jwt_extended.exceptions import (
     JWTExtendedException,
     RevokedTokenError,
@@ -76,6 +78,20 @@ class JWTIdentity(Identity):
         return None if remaining is None else remaining + self.leeway
 
 
+def _missing_key(app: Quart) -> str | None:
+    """Return which setting lacks the key that tokens are checked by, None where it may be had."""
+    manager = app.extensions[_EXTENSION]
+    if manager._decode_key_callback is not default_decode_key_callback:
+        return None
+    # Realtime has one hook of its own; another one may set the key yet.
+    if len(app.before_serving_funcs) > 1 or app.while_serving_gens:
+        return None
+    if app.config["JWT_ALGORITHM"] in requires_cryptography:
+        return None if app.config["JWT_PUBLIC_KEY"] else "JWT_PUBLIC_KEY"
+    has_secret = app.config["JWT_SECRET_KEY"] or app.config.get("SECRET_KEY")
+    return None if has_secret else "JWT_SECRET_KEY"
+
+
 class JWTAuthenticator:
     """Checks tokens as quart-jwt-extended does for a route, with the app's own configuration."""
 
@@ -85,12 +101,18 @@ class JWTAuthenticator:
         _read_tokens_once()
 
     def check_setup(self, settings: Settings) -> None:
-        """Raise SetupError where the app has no JWTManager, or cookies of any page would count."""
+        """Raise SetupError where no token could be checked, or cookies of any page would count."""
         if _EXTENSION not in self._app.extensions:
             raise SetupError(
                 "Quart-Realtime checks tokens with Quart-JWT-Extended, and this app has none: "
                 'write JWTManager(app) and set app.config["JWT_SECRET_KEY"], or log in by a '
                 "function of your own: Realtime(authenticate=…)."
+            )
+        missing = _missing_key(self._app)
+        if missing is not None:
+            raise SetupError(
+                f'No token can be checked: set app.config["{missing}"], which '
+                f"JWT_ALGORITHM = {self._app.config['JWT_ALGORITHM']!r} needs."
             )
         if settings.allowed_origins == "*" and "cookies" in _locations(self._app):
             raise SetupError(

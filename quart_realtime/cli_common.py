@@ -41,6 +41,12 @@ class Failed(click.ClickException):
         click.echo(f"{click.style('error', fg='red', bold=True)}: {self.message}", err=True)
 
 
+class WrittenWrongly(Failed):
+    """The command can't mean what it says; its exit code is 2."""
+
+    exit_code = 2
+
+
 class SetupProblems(click.ClickException):
     """The app is put together wrongly; each problem is told in a line, and the exit code is 1."""
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from .broker import PRIVATE, Presence
 from .broker_url import Kind, parse_broker_url
-from .cli_common import Failed, app_runtime, printable, read_json, run, write_json
+from .cli_common import Failed, WrittenWrongly, app_runtime, printable, read_json, run, write_json
 from .errors import BrokerUnavailable, RealtimeError, SetupError
 from .hub import user_of_logins, user_room
 from .protocol import HistoryPolicy
@@ -48,10 +48,16 @@ def emit(event: str, data: str, rooms: tuple[str, ...], key: str | None) -> None
     quart --app app realtime emit report_ready '{"report_id": 7}' --room user:ana
 
     The data is checked against what the app declares of the event, and without --room it goes where
-    the app declares, or else to everybody. JSON of - is read from stdin.
+    the app declares, or else to everybody; a name that is declared nowhere and close to one that is
+    needs --room. JSON of - is read from stdin.
     """  # noqa: D301 - click takes it for the character.
     value = read_json(data, "JSON")
     runtime = app_runtime()
+    if not rooms:
+        try:
+            runtime.registry.check_spelling(event)
+        except ValueError as error:
+            raise WrittenWrongly(printable(str(error).replace("room=…", "--room ROOM"))) from None
     url = _checked(runtime)
     try:
         run(_emit(runtime, url, event, value, list(rooms) or None, key))

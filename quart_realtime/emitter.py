@@ -87,6 +87,7 @@ class _Emitting(Generic[S]):
         declared = self._registry.events.get(name)
         encoded = dump_as(None if declared is None else declared.schema, data)
         if room is None:
+            self._registry.check_spelling(name)
             source = self._registry.rooms_of_event(name, None)
             rooms = await rooms_of(source, to_builtins(data), {})
         else:
@@ -161,7 +162,8 @@ class Emitter(_Emitting[Servers]):
             InvalidPayload: the data isn't what is declared for the event.
             EmissionError: that can't name a room, or the declared room's template can't be
                 filled from the data.
-            ValueError: that can't name an event, or be a key.
+            ValueError: that can't name an event, or be a key; or ``realtime`` knows nothing of it,
+                no room is said, and its name is close to another's.
             TypeError: the data has no JSON form.
             BrokerUnavailable: it isn't known to have gone out, within 2 seconds for each room.
         """

@@ -331,7 +331,8 @@ class Realtime:
             InvalidPayload: the data isn't what is declared for the event.
             EmissionError: that can't name a room, or the declared room's template can't be
                 filled from the data.
-            ValueError: that can't name an event, or be a key.
+            ValueError: that can't name an event, or be a key; or the event is declared nowhere, no
+                room is said, and its name is close to another's.
             BrokerUnavailable: it isn't known to have gone out, within 2 seconds.
         """
         check_event_name(event)
@@ -340,6 +341,7 @@ class Realtime:
         async with runtime.app_context():  # Its JSON provider may have a word to say.
             plain = to_builtins(data)
         if room is None:
+            self._registry.check_spelling(event)
             rooms = await rooms_of(self._registry.rooms_of_event(event, None), plain, {})
         else:
             said = await settled(room(plain)) if callable(room) else room
@@ -373,8 +375,8 @@ class Realtime:
         outside.
 
         Args:
-            pattern: Such as ``"conversation:<conversation_id>"``; ``<int:name>`` takes digits
-                only, ``<path:name>`` colons too.
+            pattern: Such as ``"conversation:<conversation_id>"``; ``<int:name>`` takes
+                whole numbers without leading zeros and gives an int, ``<path:name>`` colons too.
             presence: Whether its members see who is there.
             history: How many events, or which :class:`~quart_realtime.HistoryPolicy`, it keeps
                 for those who return; 0 for none; the app's setting by default.

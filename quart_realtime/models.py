@@ -6,20 +6,22 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
+from attrs import frozen
 from quart import current_app, has_app_context
 
 from .errors import InvalidPayload
 
 __all__ = [
+    "adapter_of",
     "check_type",
     "convert",
     "dump",
     "dump_as",
     "field_errors",
-    "is_pydantic_type",
     "to_builtins",
 ]
 
@@ -32,12 +34,65 @@ def _is_pydantic(value: object) -> bool:
     return pydantic is not None and isinstance(value, pydantic.BaseModel)
 
 
-def is_pydantic_type(expected: object) -> bool:
+def _is_pydantic_type(expected: object) -> bool:
     """Tell whether *expected* is a model of pydantic's, without importing that either."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(expected, type):
         return False
     return issubclass(expected, pydantic.BaseModel) or hasattr(expected, "__pydantic_validator__")
+
+
+_FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "__struct_fields__", "__total__", "_fields")
+"""What tells a class whose annotations are fields; the last two, a TypedDict and a NamedTuple."""
+
+
+def _holds_pydantic(expected: Any) -> bool:
+    """Tell whether a model of pydantic's is anywhere in *expected*, such as in a field."""
+    seen: dict[int, Any] = {}
+    waiting = [expected]
+    while waiting:
+        part = waiting.pop()
+        if _is_pydantic_type(part):
+            return True
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        waiting += [get_origin(part), *get_args(part)]
+        with suppress(Exception):  # What can't be evaluated is told by whoever must read it.
+            # Of a NewType, and of Python 3.12's type statement.
+            waiting += [getattr(part, name, None) for name in ("__supertype__", "__value__")]
+            if isinstance(part, type) and any(hasattr(part, name) for name in _FIELDS):
+                waiting += get_type_hints(part, include_extras=True).values()
+    return False
+
+
+@frozen(eq=False)
+class _Type:
+    """A type as a key: by what it is, for not all can be hashed, and ``A | B`` equals ``B | A``."""
+
+    expected: Any
+
+    def __hash__(self) -> int:
+        return id(self.expected)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Type) and other.expected is self.expected
+
+
+@lru_cache(maxsize=1024)
+def _adapter(key: _Type) -> Any:
+    if not _holds_pydantic(key.expected):
+        return None
+    pydantic = sys.modules["pydantic"]
+    try:
+        return pydantic.TypeAdapter(key.expected)
+    except pydantic.PydanticUserError:
+        return None  # Such as for an attrs class, whose fields msgspec reads one by one.
+
+
+def adapter_of(expected: Any) -> Any:
+    """Return pydantic's adapter of the type *expected*, or None where it is msgspec's to read."""
+    return _adapter(_Type(expected)) if "pydantic" in sys.modules else None
 
 
 def _plain(value: Any) -> Any:
@@ -82,7 +137,8 @@ def convert(value: Any, expected: Any, *, strict: bool = True) -> Any:
     Args:
         value: What was decoded.
         expected: A type or annotation: a builtin, an attrs class, dataclass, Struct, TypedDict,
-            pydantic model, or any combination that msgspec reads.
+            pydantic model, or any combination of them; pydantic reads all of one that holds a model
+            of its, if it can.
         strict: Whether text that merely looks like a number is refused as one.
 
     Raises:
@@ -91,9 +147,10 @@ def convert(value: Any, expected: Any, *, strict: bool = True) -> Any:
     """
     if expected is Any:
         return value
+    adapter = adapter_of(expected)
     try:
-        if is_pydantic_type(expected):
-            return _convert_pydantic(value, expected)
+        if adapter is not None:
+            return adapter.validate_python(value)
         return msgspec.convert(value, expected, strict=strict, dec_hook=_hook)
     except (msgspec.ValidationError, ValueError) as error:
         fields = field_errors(error)
@@ -101,25 +158,31 @@ def convert(value: Any, expected: Any, *, strict: bool = True) -> Any:
 
 
 def _hook(expected: Any, value: Any) -> Any:
-    if is_pydantic_type(expected):
-        return _convert_pydantic(value, expected)
+    adapter = adapter_of(expected)
+    if adapter is not None:
+        return adapter.validate_python(value)
     raise NotImplementedError(f"don't know how to read {expected!r} from JSON")
-
-
-def _convert_pydantic(value: Any, expected: Any) -> Any:
-    return sys.modules["pydantic"].TypeAdapter(expected).validate_python(value)
 
 
 def check_type(expected: Any) -> None:
     """Raise TypeError where no JSON value can be converted to the type *expected*."""
 
     def hook(part: Any) -> dict[str, Any]:
-        if is_pydantic_type(part):
-            return {}
+        if adapter_of(part) is not None:
+            return {"type": "object"}
         raise TypeError(f"{part!r} is no type that JSON can be read as")
 
-    if expected is not Any and not is_pydantic_type(expected):
+    if expected is Any or adapter_of(expected) is not None:
+        return
+    try:
         msgspec.json.schema(expected, schema_hook=hook)
+    except TypeError as error:
+        if "pydantic" in sys.modules and _holds_pydantic(expected):
+            raise TypeError(
+                f"{error}; and pydantic, which knows no attrs classes and no Structs, can't read "
+                "it whole: have only pydantic models, dataclasses and builtins in a union with one"
+            ) from None
+        raise
 
 
 def field_errors(error: BaseException) -> dict[str, str]:

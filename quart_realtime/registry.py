@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from types import FrameType, FunctionType
 from typing import Any, Literal, TypeVar, cast
 
@@ -91,7 +91,8 @@ class Emission:
 
 
 _VARIABLE = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>[A-Za-z_]\w*)>")
-_KINDS = {None: "[^:]+", "string": "[^:]+", "int": "[0-9]{1,18}", "path": ".+"}
+# A number has one name: were leading zeros taken, one room would have many.
+_KINDS = {None: "[^:]+", "string": "[^:]+", "int": "0|[1-9][0-9]{0,17}", "path": ".+"}
 
 
 @frozen(eq=False, slots=False)
@@ -110,12 +111,18 @@ class RoomRule:
         expression = _compile(self.pattern, describe(self.may_join))
         object.__setattr__(self, "expression", expression)
 
-    def match(self, room: str) -> dict[str, str] | None:
+    def match(self, room: str) -> dict[str, str | int] | None:
         """Return the variables in *room*, or None where it isn't of this pattern."""
         match = self.expression.fullmatch(room)
-        return None if match is None else match.groupdict()
+        if match is None:
+            return None
+        kinds = self.kinds
+        return {
+            name: int(text) if kinds[name] == "int" else text
+            for name, text in match.groupdict().items()
+        }
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, str]:
         """What kind each variable is of: ``string``, ``int`` or ``path``."""
         found = _VARIABLE.finditer(self.pattern)
@@ -131,15 +138,25 @@ class RoomRule:
         """What the function says its variables are."""
         return annotations_of(self.may_join)
 
-    def arguments(self, variables: Mapping[str, str]) -> dict[str, Any] | None:
+    def arguments(self, variables: Mapping[str, str | int]) -> dict[str, Any] | None:
         """Convert *variables* as the function annotates them; None where they don't fit."""
         try:
             return {
-                name: convert(value, self.annotations.get(name, Any), strict=False)
+                name: _as_annotated(value, self.annotations.get(name, Any))
                 for name, value in variables.items()
             }
         except InvalidPayload:
             return None
+
+
+def _as_annotated(value: str | int, expected: Any) -> Any:
+    """Convert a variable to *expected*; a number that is wanted as text is its digits."""
+    try:
+        return convert(value, expected, strict=False)
+    except InvalidPayload:
+        if isinstance(value, str):
+            raise
+        return convert(str(value), expected, strict=False)
 
 
 def _compile(pattern: str, owner: str) -> re.Pattern[str]:
@@ -276,7 +293,7 @@ class Registry:
         self.rooms.append(rule)
         self.rooms.sort(key=lambda rule: len(_VARIABLE.sub("", rule.pattern)), reverse=True)
 
-    def find_room(self, room: str) -> tuple[RoomRule, dict[str, str]] | None:
+    def find_room(self, room: str) -> tuple[RoomRule, dict[str, str | int]] | None:
         """Return the rule that *room* falls under, with the variables in its name."""
         for rule in self.rooms:
             variables = rule.match(room)
@@ -289,6 +306,23 @@ class Registry:
         if given is not None or name not in self.events:
             return given
         return self.events[name].room
+
+    def check_spelling(self, name: str) -> None:
+        """Raise ValueError where the event *name*, told without a room, looks misspelt.
+
+        It would go to everyone, and what it was meant to be perhaps to one user.
+        """
+        meant = None if name in self.events else _close_name(name, self._event_names())
+        if meant is not None:
+            raise ValueError(
+                f"the event {name!r} is declared nowhere and would go to everyone: did you mean "
+                f"{meant!r}? If there is such an event, declare it by realtime.event({name!r}), "
+                "or say room=…"
+            )
+
+    def _event_names(self) -> frozenset[str]:
+        """Return the names of the events that are declared or emitted."""
+        return frozenset({*self.events, *(emission.event for emission in self.emissions)})
 
     def events_for_everyone(self) -> list[str]:
         """Return the names of emitted events for which no room is said anywhere."""
@@ -341,17 +375,40 @@ class Registry:
         It can't be known which names :meth:`Realtime.notify` is called with, so only a name that
         is close to a declared or emitted one, and isn't one, counts.
         """
-        known = set(self.events) | {emission.event for emission in self.emissions}
+        known = self._event_names()
         complaints = []
         for name, functions in self.listeners.items():
-            close = get_close_matches(name, known - {name}, n=1, cutoff=0.85)
-            if name not in known and close:
+            meant = _close_name(name, known)
+            if meant is not None:
                 complaints.append(
                     f'on("{name}") of {describe(functions[0])} hears nothing: did you mean '
-                    f'"{close[0]}"? If there is such an event, declare it: '
+                    f'"{meant}"? If there is such an event, declare it: '
                     f'realtime.event("{name}").'
                 )
         return complaints
+
+    def misspelt_emissions(self) -> list[str]:
+        """Return complaints about emissions to everyone of events that look misspelt."""
+        declared = frozenset(self.events)
+        found = (
+            (emission, _close_name(emission.event, declared))
+            for emission in self.emissions
+            if emission.room is None
+        )
+        return [
+            f'emits("{emission.event}") of {describe(emission.function)} would tell everyone: did '
+            f'you mean "{meant}"? If there is such an event, declare it: '
+            f'realtime.event("{emission.event}").'
+            for emission, meant in found
+            if meant is not None
+        ]
+
+
+@lru_cache(maxsize=1024)
+def _close_name(name: str, known: frozenset[str]) -> str | None:
+    """Return which of *known* was probably meant by *name*; None where it is one of them."""
+    close = () if name in known else get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+    return next(iter(close), None)
 
 
 def _twice(first: str, second: str, instead: str = "Leave out one of them.") -> str:

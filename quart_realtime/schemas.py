@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
 from attrs import define, field, frozen
 
-from .models import is_pydantic_type
+from .models import adapter_of
 
 logger = logging.getLogger("quart_realtime")
 
@@ -146,18 +146,22 @@ class Schemas:
         local: dict[str, Schema] = {}
 
         def hook(part: Any) -> Schema:
-            return _of_pydantic(part, use, local) if is_pydantic_type(part) else {}
+            adapter = adapter_of(part)
+            return {} if adapter is None else _of_pydantic(part, adapter, use, local)
 
         try:
-            (schema,), found = msgspec.json.schema_components(
-                (expected,), schema_hook=hook, ref_template=REFERENCE + "{name}"
-            )
-            if use.output:
-                found = _always_there(expected, found)
+            schema = hook(expected)
+            if not schema:
+                (schema,), found = msgspec.json.schema_components(
+                    (expected,), schema_hook=hook, ref_template=REFERENCE + "{name}"
+                )
+                local.update(_always_there(expected, found) if use.output else found)
+            elif use.output:
+                with suppress(TypeError):  # Of a union that only pydantic reads.
+                    local = _always_there(expected, local)
         except (TypeError, NameError, AttributeError, RuntimeError) as error:
             logger.warning("%r can't be described, and counts as anything: %s", expected, error)
             return {}
-        local.update(found)
         if use.camel:
             schema = camelized(schema)
             local = {name: camelized(part) for name, part in local.items()}
@@ -204,25 +208,23 @@ def _renamed(schema: Schema, names: Mapping[str, str]) -> Schema:
     return result
 
 
-def _of_pydantic(model: Any, use: Use, local: dict[str, Schema]) -> Schema:
-    """Return a reference to pydantic's *model*, and put it and what it needs into *local*."""
-    schema = (
-        sys.modules["pydantic"]
-        .TypeAdapter(model)
-        .json_schema(
-            mode="serialization" if use.output else "validation",
-            by_alias=use.by_alias,
-            ref_template=REFERENCE + "{model}",
-        )
+def _of_pydantic(expected: Any, adapter: Any, use: Use, local: dict[str, Schema]) -> Schema:
+    """Return what pydantic's *adapter* of a type takes, and put what has a name into *local*."""
+    schema: Schema = adapter.json_schema(
+        mode="serialization" if use.output else "validation",
+        by_alias=use.by_alias,
+        ref_template=REFERENCE + "{model}",
     )
     found: dict[str, Schema] = schema.pop("$defs", {})
     # One that refers to itself is among the definitions already.
-    reference = schema if "$ref" in schema else {"$ref": REFERENCE + model.__name__}
-    if reference is not schema:
-        found[model.__name__] = schema
+    if "$ref" not in schema and (isinstance(expected, type) or "properties" in schema):
+        title = expected.__name__ if isinstance(expected, type) else schema.get("title", "")
+        name = _free_name(title, use.label, set(found))
+        found[name] = schema
+        schema = {"$ref": REFERENCE + name}
     for name, part in found.items():
         local[name] = _with_defaults_written(part) if use.output else part
-    return reference
+    return schema
 
 
 def _with_defaults_written(schema: Schema) -> Schema:

@@ -63,6 +63,7 @@ def check(
             if intake is not None:
                 intakes[key] = intake
     problems.extend(registry.unheard_listeners())
+    problems.extend(registry.misspelt_emissions())
     problems.extend(registry.unreadable_rooms())
     problems.extend(registry.uncallable_hooks())
     problems.extend(_roomless_events(registry, settings))

@@ -760,3 +760,42 @@ async def test_a_hook_that_refuses_after_the_view_refuses() -> None:
         async with realtime_client(app, user_id="ana"):
             pass
     assert greeted == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [
+        ({}, "JWT_SECRET_KEY"),
+        ({"JWT_ALGORITHM": "RS256", "JWT_SECRET_KEY": "s" * 32}, "JWT_PUBLIC_KEY"),
+        ({"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": "…"}, None),
+        ({"SECRET_KEY": "s" * 32}, None),
+    ],
+)
+async def test_start_up_refuses_an_app_that_could_check_no_token(
+    settings: dict[str, Any], missing: str | None
+) -> None:
+    app = make_app()
+    app.config.update({"JWT_SECRET_KEY": None} | settings)
+    Realtime(app)
+    if missing is None:
+        async with app.test_app():
+            pass
+    else:
+        with pytest.raises(SetupError, match=missing):
+            await app.startup()
+
+
+@pytest.mark.parametrize("late", ["a hook", "a loader"])
+async def test_start_up_lets_an_app_be_that_gets_its_key_later(late: str) -> None:
+    app = make_app()
+    app.config["JWT_SECRET_KEY"] = None
+    Realtime(app)
+    if late == "a hook":
+
+        @app.before_serving
+        async def fetch() -> None:
+            app.config["JWT_SECRET_KEY"] = "s" * 32
+    else:
+        app.extensions["quart-jwt-extended"].decode_key_loader(lambda claims, headers: "s" * 32)
+    async with app.test_app():
+        pass

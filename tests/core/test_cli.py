@@ -105,6 +105,16 @@ def test_an_app_that_is_put_together_wrongly_is_told_so(app: Quart, command: str
     assert 'name one: method="GET" or method="POST"' in done.stderr
 
 
+def test_a_typo_is_not_emitted_to_everybody(app: Quart, realtime: Realtime) -> None:
+    done = run(app, "emit", "typping", "1")
+    assert done.exit_code == 2
+    (line,) = done.output.splitlines()
+    assert line.startswith("error: the event 'typping' is declared nowhere")
+    assert "did you mean 'typing'" in line
+    assert "--room" in line
+    assert run(app, "emit", "typping", "1", "--room", "hall").exit_code == 1  # It is in memory.
+
+
 def test_an_app_without_realtime_is_told_what_to_write() -> None:
     done = run(None, "check")
     assert done.exit_code == 1

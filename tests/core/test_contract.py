@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import enum
 from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import wraps
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -20,8 +22,10 @@ from quart_schema import validate_querystring, validate_request, validate_respon
 from quart_realtime import HistoryPolicy, Realtime, SetupError
 from quart_realtime.contract import Contract, EventContract, Operation, Origin
 from quart_realtime.endpoint import runtime_of
-from quart_realtime.schemas import Schema, followed
+from quart_realtime.python_client import python_client
+from quart_realtime.schemas import Schema, followed, name_of
 from quart_realtime.survey import contract_of
+from quart_realtime.typescript import typescript
 
 from ..conftest import make_app
 
@@ -61,6 +65,12 @@ class Page:
 class Sender(BaseModel):
     name: str = Field(alias="fullName")
     age: int = 0
+
+
+@dataclass
+class Letter:
+    sender: Sender
+    labels: list[str] = dataclass_field(default_factory=list)
 
 
 class Sparse(Struct, omit_defaults=True):
@@ -206,6 +216,50 @@ def test_pydantics_names_are_the_aliases_when_they_are_read_and_their_own_when_w
     written = told.schemas["SenderResponse"]
     assert list(written["properties"]) == ["name", "age"]
     assert written["required"] == ["name", "age"]
+
+
+def test_a_pydantic_model_has_its_name_wherever_it_stands(app, realtime) -> None:
+    realtime.event("listed", list[Sender])
+    realtime.event("changed", Sender | Letter)
+
+    @realtime.handler("messages", "act")
+    async def act(sender: Sender | None, senders: list[Sender], letter: Letter) -> None: ...
+
+    @realtime.handler("messages", "read")
+    async def read(data: Letter | None) -> Letter: ...
+
+    told = contract(app)
+    sender, letter = (
+        {"$ref": "#/components/schemas/SenderRequest"},
+        {"$ref": "#/components/schemas/LetterRequest"},
+    )
+    assert operation(app).request["properties"] == {
+        "sender": {"anyOf": [sender, {"type": "null"}]},
+        "senders": {"type": "array", "items": sender},
+        "letter": letter,
+    }
+    reading = operation(app, "messages.read")
+    assert reading.request == {"anyOf": [letter, {"type": "null"}]}
+    assert told.schemas["LetterRequest"]["required"] == ["sender"]
+    assert seen(app, reading.response)["required"] == ["sender", "labels"]
+    assert name_of(reading.response) == "LetterResponse"
+    assert name_of(event(app, "listed").schema["items"]) == "Sender"
+    assert [*map(name_of, event(app, "changed").schema["anyOf"])] == ["Sender", "Letter"]
+    for text in (typescript(told), python_client(told)):
+        assert "Letter" in text
+    compile(python_client(told), "api.py", "exec")
+
+
+def test_what_pydantic_has_no_schema_for_counts_as_anything(app, realtime, caplog) -> None:
+    class Calling(BaseModel):
+        call: Callable[[], int]
+
+    async def act() -> None: ...
+
+    act.__annotations__["return"] = list[Calling]
+    realtime.handler("messages", "act")(act)
+    assert operation(app).response == {}
+    assert "counts as anything" in caplog.text
 
 
 def test_types_of_one_name_have_two_schemas(app, realtime) -> None:

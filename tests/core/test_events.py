@@ -252,6 +252,21 @@ async def test_notify_checks_the_data_that_was_declared(app: Quart, realtime: Re
     assert [told.rooms for told in events] == [("conversation:c1",), ("elsewhere",)]
 
 
+async def test_a_typo_tells_nobody_what_was_declared_for_one_room(
+    app: Quart, realtime: Realtime
+) -> None:
+    realtime.event("payslip", room="user:{account}")
+    async with realtime_client(app, user_id="eva") as eva:
+        with pytest.raises(ValueError, match="did you mean 'payslip'"):
+            await realtime.notify("paylsip", {"account": "ana"})
+        await eva.expect_none("paylsip")
+        await realtime.notify("paylsip", 1, room="user:eva")
+        assert await eva.expect("paylsip") == 1
+        realtime.event("payslips")
+        await realtime.notify("payslips", 2)
+        assert await eva.expect("payslips") == 2
+
+
 async def test_the_seeds_notify_event_works_as_meant(app: Quart, realtime: Realtime) -> None:
     message = {
         "id": "msg456",

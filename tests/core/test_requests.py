@@ -20,6 +20,7 @@ from quart_schema import validate_request
 from quart_realtime import (
     CloseCode,
     Connection,
+    InvalidPayload,
     NotFound,
     Realtime,
     SetupError,
@@ -114,6 +115,42 @@ async def test_a_parameter_named_data_takes_the_whole_payload(
         error = await refused(client, "points", "create", y=2)
         assert error.details["fields"] == {"x": "Object missing required field `x`"}
         assert await client.request("points", "rest", x=1, y=2) == [1, {"y": 2}]
+
+
+async def test_a_pydantic_model_may_stand_anywhere_in_what_is_taken_and_told(
+    app: Quart, realtime: Realtime
+) -> None:
+    realtime.event("listed", list[Box])
+    realtime.event("changed", Box | None)
+
+    @realtime.handler("boxes", "take")
+    async def take(first: Box | None, more: list[Box], by_name: dict[str, Box]) -> Any:
+        boxes = [first, *more, *by_name.values()]
+        assert all(box is None or isinstance(box, Box) for box in boxes)
+        await realtime.notify("listed", more)
+        await realtime.notify("changed", first)
+        return boxes
+
+    @realtime.handler("boxes", "get")
+    async def get(data: Box | None) -> Any:
+        assert isinstance(data, Box)
+        return [data]
+
+    async with realtime_client(app, user_id="ana") as client:
+        a, b, c = ({"width": number} for number in range(3))
+        answer = await client.request("boxes", "take", first=a, more=[b], by_name={"c": c})
+        assert answer == [a, b, c]
+        assert await client.expect("listed") == [b]
+        assert await client.expect("changed") == a
+        assert await client.request("boxes", "get", width=7) == [{"width": 7}]
+        error = await refused(client, "boxes", "take", first={}, more=[b, {}], by_name={"c": {}})
+        assert error.details["fields"] == dict.fromkeys(
+            ["first.width", "more.1.width", "by_name.c.width"], "Field required"
+        )
+        error = await refused(client, "boxes", "get", width="wide")
+        assert list(error.details["fields"]) == ["width"]
+        with pytest.raises(InvalidPayload):
+            await realtime.notify("listed", [{"width": "wide"}])
 
 
 async def test_a_handler_returns_what_a_view_may_return(app: Quart, realtime: Realtime) -> None:

@@ -36,6 +36,10 @@ class Chat:
         def may_read(number: int) -> bool:
             return number < 10
 
+        @self.realtime.room("order:<int:number>")
+        async def may_follow(number) -> bool:  # type: ignore[no-untyped-def]
+            return number != 13
+
         @self.realtime.room("short:<name>", history=2)
         async def anybody(name: str) -> bool:
             return True
@@ -107,6 +111,17 @@ async def test_a_foreign_room_and_one_that_does_not_exist_are_refused_alike(
     ]
     assert "only True lets anybody in" in caplog.text
     assert "LookupError" in caplog.text
+
+
+async def test_a_number_in_a_room_s_name_is_a_number_to_whom_is_asked_as_in_a_route() -> None:
+    chat = Chat()
+    odd = ["order:13", "order:013", "order:0007", "order:" + "9" * 200]
+    async with realtime_client(chat.app, user_id="ana") as ana:
+        (seven, *refused) = await ana.subscribe("order:7", *odd)
+    assert "error" not in seven
+    assert [(each["room"], each["error"]["code"]) for each in refused] == [
+        (room, "forbidden") for room in odd
+    ]
 
 
 async def test_a_room_that_is_refused_does_not_keep_the_others_out() -> None:

@@ -480,6 +480,17 @@ def an_emission_to_no_room(app: Quart, realtime: Realtime) -> Quart:
 
 
 @mistake
+def a_jwt_manager_without_a_secret(app: Quart, realtime: Realtime) -> None:
+    app.config["JWT_SECRET_KEY"] = None
+
+
+@mistake
+def an_emission_of_a_misspelt_event(app: Quart, realtime: Realtime) -> None:
+    realtime.event("payslip", room="user:{account}")
+    app.post("/do")(realtime.emits("paylsip")(view))
+
+
+@mistake
 def a_room_of_other_parameters(app: Quart, realtime: Realtime) -> None:
     realtime.room("box:<box_id>")(of_two)
 

@@ -69,6 +69,20 @@ async def test_an_event_loop_of_another_process_is_heard(
     assert [await heard.next(), await heard.next()] == [8, 9]
 
 
+async def test_a_typo_is_refused_where_what_is_declared_is_known() -> None:
+    realtime = Realtime()
+    realtime.event("payslip", room="user:{account}")
+    url = "redis://127.0.0.1:9"  # Nobody is asked.
+    with (
+        SyncEmitter(url, realtime=realtime) as emitter,
+        pytest.raises(ValueError, match="did you mean 'payslip'"),
+    ):
+        emitter.notify("paylsip", {"account": "ana"})
+    async with Emitter(url, realtime=realtime) as other:
+        with pytest.raises(ValueError, match="did you mean 'payslip'"):
+            await other.notify("paylsip", {"account": "ana"})
+
+
 async def test_a_process_of_its_own_needs_no_more_than_the_url(
     served: tuple[Valkey, Server], ana: Client
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -16,7 +18,7 @@ from attrs import define, validators
 from attrs import field as attrs_field
 
 from quart_realtime.errors import InvalidPayload
-from quart_realtime.models import convert, dump, dump_as, field_errors, to_builtins
+from quart_realtime.models import check_type, convert, dump, dump_as, field_errors, to_builtins
 
 
 @define
@@ -165,7 +167,106 @@ def test_a_field_of_a_pydantic_model_within_a_list_is_named_with_its_place() -> 
     with pytest.raises(InvalidPayload) as caught:
         convert({"a": [{"x": "one"}]}, dict[str, list[PydanticPoint]])
     (name,) = caught.value.fields
-    assert name == "*.0.x"
+    assert name == "a.0.x"
+
+
+class PydanticName(pydantic.BaseModel):
+    name: str
+
+
+@dataclass
+class DataLine:
+    start: PydanticPoint
+    label: str = ""
+
+
+class DictLine(TypedDict):
+    start: PydanticPoint
+
+
+class TupleLine(NamedTuple):
+    start: PydanticPoint
+
+
+@define
+class AttrsLine:
+    start: PydanticPoint | None
+    points: list[PydanticPoint] = attrs_field(factory=list)
+
+
+@dataclass
+class MixedLine:
+    start: PydanticPoint
+    end: AttrsPoint
+
+
+ALIAS = NewType("ALIAS", PydanticPoint)
+POINT = PydanticPoint(x=1)
+
+
+@pytest.mark.parametrize(
+    ("expected", "value", "result", "wrong", "fields"),
+    [
+        (PydanticPoint | None, {"x": 1}, POINT, {}, ["x"]),
+        (PydanticPoint | None, None, None, 7, ["payload"]),
+        (list[PydanticPoint], [{"x": 1}], [POINT], [{"x": 1}, {"x": "two"}], ["1.x"]),
+        (dict[str, PydanticPoint], {"a": {"x": 1}}, {"a": POINT}, {"a": {}}, ["a.x"]),
+        (
+            PydanticPoint | PydanticName,
+            {"name": "a"},
+            PydanticName(name="a"),
+            {},
+            ["PydanticPoint.x", "PydanticName.name"],
+        ),
+        (PydanticPoint | int, 7, 7, {}, ["PydanticPoint.x", "int"]),
+        (DataLine, {"start": {"x": 1}}, DataLine(POINT), {"start": {}}, ["start.x"]),
+        (DictLine, {"start": {"x": 1}}, {"start": POINT}, {"start": {}}, ["start.x"]),
+        (TupleLine, [{"x": 1}], TupleLine(POINT), [{}], ["0.x"]),
+        (AttrsLine, {"start": {"x": 1}}, AttrsLine(POINT), {"start": {}}, ["start.x"]),
+        (
+            MixedLine,
+            {"start": {"x": 1}, "end": {"x": 1}},
+            MixedLine(POINT, AttrsPoint(1)),
+            {"start": {"x": 1}, "end": {}},
+            ["end.x"],
+        ),
+        (
+            Annotated[list[PydanticPoint], pydantic.Field(max_length=1)],
+            [{"x": 1}],
+            [POINT],
+            [{"x": 1}, {"x": 1}],
+            ["payload"],
+        ),
+        (list[ALIAS], [{"x": 1}], [POINT], [{}], ["0.x"]),
+    ],
+)
+def test_a_pydantic_model_is_read_wherever_it_stands(
+    expected: Any, value: Any, result: Any, wrong: Any, fields: list[str]
+) -> None:
+    check_type(expected)
+    assert convert(value, expected) == result
+    assert dump_as(expected, result) == dump(result)
+    with pytest.raises(InvalidPayload) as caught:
+        convert(wrong, expected)
+    assert list(caught.value.fields) == fields
+
+
+@pytest.mark.parametrize("kind", [AttrsPoint, StructPoint])
+def test_what_pydantic_can_not_read_beside_its_model_is_told(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"pydantic, which knows no attrs classes and no Structs"):
+        check_type(list[kind | PydanticPoint])
+
+
+def test_without_pydantic_all_else_is_read() -> None:
+    code = """if True:
+        import sys
+        sys.modules["pydantic"] = None
+        from quart_realtime.models import check_type, convert, dump_as
+        check_type(list[int] | None)
+        assert convert([1], list[int] | None) == [1]
+        assert dump_as(list[int], [1]) == b"[1]"
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_pydantic_names_all_fields_that_are_wrong() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -39,11 +39,16 @@ def rule(pattern: str, **options: Any) -> RoomRule:
         ("conversation:<id>", "conversation:a:b", None),
         ("conversation:<id>", "xconversation:42", None),
         ("conversation:<string:id>", "conversation:é b", {"id": "é b"}),
-        ("conversation:<int:id>", "conversation:42", {"id": "42"}),
+        ("conversation:<int:id>", "conversation:42", {"id": 42}),
+        ("conversation:<int:id>", "conversation:0", {"id": 0}),
+        ("conversation:<int:id>:<part>", "conversation:10:7", {"id": 10, "part": "7"}),
+        ("conversation:<int:id>", "conversation:042", None),
+        ("conversation:<int:id>", "conversation:00", None),
         ("conversation:<int:id>", "conversation:4x", None),
         ("conversation:<int:id>", "conversation:-4", None),
         ("conversation:<int:id>", "conversation:٤٢", None),
         ("conversation:<int:id>", "conversation:" + "9" * 19, None),
+        ("conversation:<int:id>", "conversation:" + "9" * 5000, None),
         ("file:<path:name>", "file:a:b/c", {"name": "a:b/c"}),
         ("<kind>:<id>:typing", "a:7:typing", {"kind": "a", "id": "7"}),
         ("a.b[<id>]*", "a.b[7]*", {"id": "7"}),
@@ -52,7 +57,7 @@ def rule(pattern: str, **options: Any) -> RoomRule:
     ],
 )
 def test_a_room_is_of_a_pattern_or_not(
-    pattern: str, room: str, variables: dict[str, str] | None
+    pattern: str, room: str, variables: dict[str, str | int] | None
 ) -> None:
     assert rule(pattern).match(room) == variables
 
@@ -93,6 +98,35 @@ def test_the_variables_are_converted_as_the_authoriser_annotates_them() -> None:
         "rest": "9",
     }
     assert asked.arguments({"conversation_id": "x", "part": "8", "rest": "9"}) is None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (Any, 13),
+        (int, 13),
+        (int | str, 13),
+        (float, 13.0),
+        (str, "13"),
+        (str | None, "13"),
+        (Literal["13"], "13"),
+        (list[int], None),
+    ],
+)
+def test_a_number_in_a_room_s_name_is_one_unless_it_is_annotated_as_something_else(
+    annotation: Any, expected: Any
+) -> None:
+    def may_join(order_id: Any) -> bool:
+        return True
+
+    may_join.__annotations__["order_id"] = annotation
+    asked = RoomRule("order:<int:order_id>", may_join)
+    variables = asked.match("order:13")
+    assert variables is not None
+    arguments = asked.arguments(variables)
+    assert arguments == (None if expected is None else {"order_id": expected})
+    if arguments is not None:
+        assert type(arguments["order_id"]) is type(expected)
 
 
 def test_a_pattern_or_an_event_declared_twice_is_refused() -> None:
@@ -193,6 +227,34 @@ def test_a_listener_to_a_misspelt_event_is_told_and_others_are_not() -> None:
     (complaint,) = registry.unheard_listeners()
     assert 'on("new_mesage")' in complaint
     assert '"new_message"' in complaint
+
+
+def test_an_event_for_everyone_that_looks_misspelt_is_refused_and_others_are_not() -> None:
+    registry = Registry()
+    registry.add_event(EventType("payslip", room="user:{account}"))
+    registry.emissions.append(emission("user_renamed", "users"))
+    for name in ("payslip", "user_renamed", "something_else"):
+        registry.check_spelling(name)
+    for name, meant in {"paylsip": "payslip", "user_renamd": "user_renamed"}.items():
+        with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+            registry.check_spelling(name)
+        registry.add_event(EventType(name))
+        registry.check_spelling(name)
+
+
+def test_an_emission_to_everyone_that_looks_misspelt_is_told_and_others_are_not() -> None:
+    registry = Registry()
+    registry.add_event(EventType("payslip", room="user:{account}"))
+    registry.emissions += [
+        emission("payslip"),
+        emission("payslips", "accounting"),
+        emission("something_else"),
+        emission("something_elsse"),
+    ]
+    assert registry.misspelt_emissions() == []
+    registry.emissions.append(emission("paylsip"))
+    (complaint,) = registry.misspelt_emissions()
+    assert 'did you mean "payslip"' in complaint
 
 
 def test_a_room_keeps_its_pattern_s_history_or_the_app_s() -> None:
