@@ -29,9 +29,11 @@ class ASGITransport:
     __slots__ = (
         "_deadline",
         "_ended",
+        "_interrupted",
         "_limit",
         "_reading",
         "_receive",
+        "_turn",
         "_writers",
         "_written",
         "in_flight",
@@ -58,6 +60,9 @@ class ASGITransport:
         self._reading: asyncio.Timeout | None = None
         self._deadline: float | None = None
         self._ended = False
+        # Who receives has it, or who puts the close frame: Granian can't close while it receives.
+        self._turn = asyncio.Lock()
+        self._interrupted = False
 
     def is_stalled(self) -> bool:
         """Tell whether something waits, and nothing has been written since this was last asked."""
@@ -71,25 +76,33 @@ class ASGITransport:
 
     async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
         """Hand each message to *take* until the socket has ended; return its close code."""
-        try:
-            async with asyncio.timeout_at(self._deadline) as self._reading:
-                if first is not None:
-                    await first
-                while True:
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline) as self._reading:
+                    return await self._listen(take, first)
+            except TimeoutError:
+                if self._reading is None or not self._reading.expired():
+                    raise
+                if not self._interrupted:
+                    # Closed by us, and the client took too long to answer: it ends all the same.
+                    self._writers.outlive(self._ignore_the_rest())
+                    return 1006
+            # The close frame is put first; what comes then may well be the client's answer.
+            self._interrupted, first = False, None
+
+    async def _listen(self, take: Take, first: Awaitable[None] | None) -> int:
+        while True:
+            if first is not None:
+                await first
+                first = None
+            async with self._turn:
+                while first is None:
                     event = await self._receive()
                     if event["type"] == "websocket.disconnect":
                         return int(event.get("code", 1005))
                     if event["type"] == "websocket.receive":
                         text = event.get("text")
-                        waiting = take(event.get("bytes") or b"" if text is None else text)
-                        if waiting is not None:
-                            await waiting
-        except TimeoutError:
-            if self._reading is None or not self._reading.expired():
-                raise
-            # Closed by us, and the client took too long to answer: it ends all the same.
-            self._writers.outlive(self._ignore_the_rest())
-            return 1006
+                        first = take(event.get("bytes") or b"" if text is None else text)
 
     async def _ignore_the_rest(self) -> None:
         """Receive what still comes, for a while, or the server might never come to its end.
@@ -147,10 +160,19 @@ class ASGITransport:
             self.drop()
             try:
                 async with asyncio.timeout(patience):
-                    await self.put({"type": "websocket.close", "code": code, "reason": reason})
+                    self._interrupt()
+                    async with self._turn:
+                        await self.put({"type": "websocket.close", "code": code, "reason": reason})
             except Exception:
                 logger.debug("closing a socket failed", exc_info=True)
         self._end_reading(CLOSE_GRACE)
+
+    def _interrupt(self) -> None:
+        """Have who receives give up its turn; whoever waits for that already has the next."""
+        if self._turn.locked() and self._reading is not None:
+            with suppress(RuntimeError):  # It may be ending by itself.
+                self._reading.reschedule(asyncio.get_running_loop().time())
+                self._interrupted = True
 
     def _end_reading(self, seconds: float) -> None:
         self._deadline = asyncio.get_running_loop().time() + seconds

@@ -727,6 +727,98 @@ async def test_a_client_that_does_not_answer_a_close_is_not_waited_for_for_ever(
         assert await serving == 1006
 
 
+class OneAtATime:
+    """An ASGI server that can't close while it receives, as Granian."""
+
+    def __init__(self) -> None:
+        self.closes: list[dict[str, Any]] = []
+        self.asked = asyncio.Event()
+        self.closing = asyncio.Event()
+        self.closable = asyncio.Event()
+        self.closable.set()
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._busy = asyncio.Lock()
+
+    def has(self, event: dict[str, Any]) -> None:
+        self._events.put_nowait(event)
+
+    async def receive(self) -> dict[str, Any]:
+        async with self._busy:
+            self.asked.set()
+            return await self._events.get()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        async with self._busy:
+            self.closing.set()
+            await self.closable.wait()
+            self.closes.append(message)
+
+
+def one_at_a_time() -> tuple[ASGITransport, OneAtATime]:
+    server = OneAtATime()
+    return ASGITransport(server.receive, server.send, Writers(), Settings()), server
+
+
+async def test_a_server_that_can_not_close_while_it_receives_closes_and_tells_the_answer() -> None:
+    transport, server = one_at_a_time()
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    async with asyncio.timeout(BOUND):
+        await server.asked.wait()
+        await transport.close(4502, "sent away")
+        assert server.closes == [{"type": "websocket.close", "code": 4502, "reason": "sent away"}]
+        server.has({"type": "websocket.receive", "text": "on its way", "bytes": None})
+        server.has({"type": "websocket.disconnect", "code": 4502})
+        assert await serving == 4502
+
+
+async def test_an_end_that_comes_in_the_moment_of_a_close_is_not_lost() -> None:
+    transport, server = one_at_a_time()
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    async with asyncio.timeout(BOUND):
+        await server.asked.wait()
+        server.has({"type": "websocket.disconnect", "code": 1001})
+        await transport.close(4502, "")
+        assert await serving == 1001
+
+
+async def test_a_close_does_not_cut_short_what_a_message_waits_for() -> None:
+    transport, server = one_at_a_time()
+    begun, finished = asyncio.Event(), asyncio.Event()
+    log: list[str] = []
+
+    async def log_in() -> None:
+        begun.set()
+        await finished.wait()
+        log.append("logged in")
+
+    serving = asyncio.ensure_future(transport.serve(lambda _: log_in()))
+    server.has({"type": "websocket.receive", "text": "auth", "bytes": None})
+    async with asyncio.timeout(BOUND):
+        await begun.wait()
+        await transport.close(4502, "")
+        assert len(server.closes) == 1
+        finished.set()
+        server.has({"type": "websocket.disconnect", "code": 4502})
+        assert await serving == 4502
+    assert log == ["logged in"]
+
+
+async def test_an_abort_ends_serving_though_a_close_frame_is_still_being_written() -> None:
+    transport, server = one_at_a_time()
+    server.closable.clear()
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    async with asyncio.timeout(BOUND):
+        await server.asked.wait()
+        closing = asyncio.ensure_future(transport.close(4502, "", patience=BOUND))
+        await server.closing.wait()
+        transport.abort()
+        assert await serving == 1006
+        server.closable.set()
+        await closing
+        server.has({"type": "websocket.disconnect", "code": 1006})
+        await settled()
+
+
 async def test_what_a_client_sends_after_its_end_makes_room_for_the_servers_own_end() -> None:
     queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
     taken: list[Any] = []
