@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from .frames import Frame
+from .inside import reset, would_wait
 from .settings import Settings
 from .transport import CLOSE_GRACE, PATIENCE, Receive, Send, Take
 
@@ -24,14 +25,25 @@ PATIENCE_AFTER_END = 60.0
 
 
 class ASGITransport:
-    """A socket by way of ASGI's receive and send."""
+    """A socket by way of ASGI's receive and send.
+
+    Args:
+        receive: The server's.
+        send: The server's.
+        writers: Write to it.
+        settings: The app's.
+        under: What lies under it, None where that isn't known: the server frees it then.
+
+    """
 
     __slots__ = (
         "_deadline",
         "_ended",
         "_limit",
+        "_parted",
         "_reading",
         "_receive",
+        "_under",
         "_writers",
         "_written",
         "in_flight",
@@ -42,8 +54,16 @@ class ASGITransport:
         "writer",
     )
 
-    def __init__(self, receive: Receive, send: Send, writers: Writers, settings: Settings) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        writers: Writers,
+        settings: Settings,
+        under: asyncio.Transport | None = None,
+    ) -> None:
         self.put = send
+        self._under = under
         self._receive = receive
         self._writers = writers
         self._limit = settings.send_buffer
@@ -58,6 +78,8 @@ class ASGITransport:
         self._reading: asyncio.Timeout | None = None
         self._deadline: float | None = None
         self._ended = False
+        # Whether the server has said that the websocket has ended.
+        self._parted = False
 
     def is_stalled(self) -> bool:
         """Tell whether something waits, and nothing has been written since this was last asked."""
@@ -78,6 +100,7 @@ class ASGITransport:
                 while True:
                     event = await self._receive()
                     if event["type"] == "websocket.disconnect":
+                        self._parted = True
                         return int(event.get("code", 1005))
                     if event["type"] == "websocket.receive":
                         text = event.get("text")
@@ -90,6 +113,8 @@ class ASGITransport:
             # Closed by us, and the client took too long to answer: it ends all the same.
             self._writers.outlive(self._ignore_the_rest())
             return 1006
+        finally:
+            self._reading = None
 
     async def _ignore_the_rest(self) -> None:
         """Receive what still comes, for a while, or the server might never come to its end.
@@ -143,6 +168,9 @@ class ASGITransport:
             if self._written is None:
                 self._written = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._written], timeout=patience)
+        if self.pending and self._under is not None:
+            self.abort()
+            return
         if not self._ended:
             self.drop()
             try:
@@ -159,8 +187,17 @@ class ASGITransport:
                 self._reading.reschedule(self._deadline)
 
     def abort(self) -> None:
-        """Drop what waits and end; the server frees the socket when it can."""
+        """Drop what waits and end; the server frees the socket when it can, or it is freed here."""
         self.drop()
+        under, self._under = self._under, None
+        if under is not None:
+            if self._reading is not None:
+                reset(under)
+            elif self._parted:
+                # Who has said goodbye may still be reading what was written before.
+                asyncio.get_running_loop().call_later(CLOSE_GRACE, _free, under)
+            else:
+                _free(under)
         self._end_reading(0)
 
     def drop(self) -> None:
@@ -173,6 +210,12 @@ class ASGITransport:
         if writer is not None and writer is not asyncio.current_task():
             self._writers.leave_behind(writer)
             writer.cancel()
+
+
+def _free(under: asyncio.Transport) -> None:
+    """Free a socket where the server would wait for a peer that takes no more."""
+    if would_wait(under):
+        reset(under)
 
 
 class Writers:

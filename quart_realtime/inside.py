@@ -63,6 +63,16 @@ def inside_hypercorn(send: Send) -> Inside:
     return Inside(stream, http, server.writer.transport)
 
 
+def transport_under(send: Send) -> asyncio.Transport:
+    """Return the transport of the websocket that *send* belongs to, which has it for itself.
+
+    Raises:
+        Unfamiliar: something on the way isn't as it is known.
+    """
+    transport: asyncio.Transport = _parts_under(send, _PARTS)[-1].writer.transport
+    return transport
+
+
 def _parts_under(send: Send, known_parts: tuple[tuple[str, str], ...]) -> list[Any]:
     """Return the parts that *send* goes through, the one that has the transport last."""
     part: Any = send
@@ -161,6 +171,15 @@ def _give_up_after(transport: asyncio.Transport, silence: float) -> None:
     if socket is not None and option is not None:
         with suppress(OSError):  # It may be no TCP at all.
             socket.setsockopt(sockets.IPPROTO_TCP, option, round(silence * 1000))
+
+
+def would_wait(transport: asyncio.Transport) -> bool:
+    """Tell whether *transport* closes only when its peer has taken the rest, or answered by TLS."""
+    try:
+        tls = transport.get_extra_info("ssl_object")
+        return tls is not None or transport.get_write_buffer_size() > 0
+    except AttributeError:
+        return False  # Of asyncio's TLS nothing is left that could be asked when it has ended.
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -294,7 +294,6 @@ async def test_who_is_too_many_or_comes_too_late_is_told_so_by_the_status() -> N
             assert limited.status == 429
 
 
-@pytest.mark.lane("fast")
 async def test_a_reader_that_stops_is_ended_and_leaves_nothing_behind(narrow: Server) -> None:
     heard: list[int] = []
     async with (
@@ -531,7 +530,6 @@ async def test_a_stream_of_http_2_is_like_any_other(server: Server) -> None:
     await until(lambda: _connections(server, 0))
 
 
-@pytest.mark.lane("fast")
 async def test_a_reader_over_http_2_that_stops_is_ended(narrow: Server) -> None:
     async with over_http2(narrow) as streams:
         await streams.open(make_token("ana"), "numbers:slow")
@@ -541,7 +539,6 @@ async def test_a_reader_over_http_2_that_stops_is_ended(narrow: Server) -> None:
             await until(lambda: _connections(narrow, 0))
 
 
-@pytest.mark.lane("fast")
 async def test_of_an_http_2_connection_only_the_stream_that_stops_is_reset(
     narrow: Server,
 ) -> None:
