@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from .frames import Frame
+from .inside import reset, would_wait
 from .settings import Settings
 from .transport import CLOSE_GRACE, PATIENCE, Receive, Send, Take
 
@@ -24,16 +25,27 @@ PATIENCE_AFTER_END = 60.0
 
 
 class ASGITransport:
-    """A socket by way of ASGI's receive and send."""
+    """A socket by way of ASGI's receive and send.
+
+    Args:
+        receive: The server's.
+        send: The server's.
+        writers: Write to it.
+        settings: The app's.
+        under: What lies under it, None where that isn't known: the server frees it then.
+
+    """
 
     __slots__ = (
         "_deadline",
         "_ended",
         "_interrupted",
         "_limit",
+        "_parted",
         "_reading",
         "_receive",
         "_turn",
+        "_under",
         "_writers",
         "_written",
         "in_flight",
@@ -44,8 +56,16 @@ class ASGITransport:
         "writer",
     )
 
-    def __init__(self, receive: Receive, send: Send, writers: Writers, settings: Settings) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        writers: Writers,
+        settings: Settings,
+        under: asyncio.Transport | None = None,
+    ) -> None:
         self.put = send
+        self._under = under
         self._receive = receive
         self._writers = writers
         self._limit = settings.send_buffer
@@ -63,6 +83,8 @@ class ASGITransport:
         # Who receives has it, or who puts the close frame: Granian can't close while it receives.
         self._turn = asyncio.Lock()
         self._interrupted = False
+        # Whether the server has said that the websocket has ended.
+        self._parted = False
 
     def is_stalled(self) -> bool:
         """Tell whether something waits, and nothing has been written since this was last asked."""
@@ -76,19 +98,23 @@ class ASGITransport:
 
     async def serve(self, take: Take, first: Awaitable[None] | None = None) -> int:
         """Hand each message to *take* until the socket has ended; return its close code."""
-        while True:
-            try:
-                async with asyncio.timeout_at(self._deadline) as self._reading:
-                    return await self._listen(take, first)
-            except TimeoutError:
-                if self._reading is None or not self._reading.expired():
-                    raise
-                if not self._interrupted:
-                    # Closed by us, and the client took too long to answer: it ends all the same.
-                    self._writers.outlive(self._ignore_the_rest())
-                    return 1006
-            # The close frame is put first; what comes then may well be the client's answer.
-            self._interrupted, first = False, None
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(self._deadline) as self._reading:
+                        return await self._listen(take, first)
+                except TimeoutError:
+                    if self._reading is None or not self._reading.expired():
+                        raise
+                    if not self._interrupted:
+                        # Closed by us, and the client took too long to answer: it ends all the
+                        # same.
+                        self._writers.outlive(self._ignore_the_rest())
+                        return 1006
+                # The close frame is put first; what comes then may well be the client's answer.
+                self._interrupted, first = False, None
+        finally:
+            self._reading = None
 
     async def _listen(self, take: Take, first: Awaitable[None] | None) -> int:
         while True:
@@ -99,6 +125,7 @@ class ASGITransport:
                 while first is None:
                     event = await self._receive()
                     if event["type"] == "websocket.disconnect":
+                        self._parted = True
                         return int(event.get("code", 1005))
                     if event["type"] == "websocket.receive":
                         text = event.get("text")
@@ -156,6 +183,9 @@ class ASGITransport:
             if self._written is None:
                 self._written = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._written], timeout=patience)
+        if self.pending and self._under is not None:
+            self.abort()
+            return
         if not self._ended:
             self.drop()
             try:
@@ -181,8 +211,17 @@ class ASGITransport:
                 self._reading.reschedule(self._deadline)
 
     def abort(self) -> None:
-        """Drop what waits and end; the server frees the socket when it can."""
+        """Drop what waits and end; the server frees the socket when it can, or it is freed here."""
         self.drop()
+        under, self._under = self._under, None
+        if under is not None:
+            if self._reading is not None:
+                reset(under)
+            elif self._parted:
+                # Who has said goodbye may still be reading what was written before.
+                asyncio.get_running_loop().call_later(CLOSE_GRACE, _free, under)
+            else:
+                _free(under)
         self._end_reading(0)
 
     def drop(self) -> None:
@@ -195,6 +234,12 @@ class ASGITransport:
         if writer is not None and writer is not asyncio.current_task():
             self._writers.leave_behind(writer)
             writer.cancel()
+
+
+def _free(under: asyncio.Transport) -> None:
+    """Free a socket where the server would wait for a peer that takes no more."""
+    if would_wait(under):
+        reset(under)
 
 
 class Writers:

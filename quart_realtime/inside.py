@@ -17,6 +17,8 @@ from .transport import Send
 KNOWN_HYPERCORNS = ("0.17.", "0.18.")
 """The versions whose inside is known; others are served by plain ASGI."""
 _RESET = struct.pack("ii", 1, 0)
+_CANCEL = 8
+"""RFC 9113: a stream that isn't needed any more."""
 
 
 class Unfamiliar(Exception):
@@ -59,6 +61,16 @@ def inside_hypercorn(send: Send) -> Inside:
     if not hasattr(stream, "handshake"):
         raise Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
     return Inside(stream, http, server.writer.transport)
+
+
+def transport_under(send: Send) -> asyncio.Transport:
+    """Return the transport of the websocket that *send* belongs to, which has it for itself.
+
+    Raises:
+        Unfamiliar: something on the way isn't as it is known.
+    """
+    transport: asyncio.Transport = _parts_under(send, _PARTS)[-1].writer.transport
+    return transport
 
 
 def _parts_under(send: Send, known_parts: tuple[tuple[str, str], ...]) -> list[Any]:
@@ -104,21 +116,49 @@ class HTTP2Line:
     """
 
     def __init__(self, send: Send, silence: float) -> None:
-        stream, http, server = _parts_under(send, _HTTP2_PARTS)
-        self._buffers: Any = getattr(http, "stream_buffers", None)
-        self._stream_id = getattr(stream, "stream_id", None)
-        if not isinstance(self._buffers, dict):
+        self._stream, self._http, server = _parts_under(send, _HTTP2_PARTS)
+        self._buffers: Any = getattr(self._http, "stream_buffers", None)
+        self._stream_id = getattr(self._stream, "stream_id", None)
+        if not (
+            isinstance(self._buffers, dict)
+            and hasattr(self._stream, "closed")
+            and hasattr(getattr(self._http, "connection", None), "reset_stream")
+            and hasattr(self._http, "_window_updated")
+            and hasattr(self._http, "_flush")
+        ):
             raise Unfamiliar(f"Hypercorn {_hypercorn_version()} isn't as it is known")
         _give_up_after(server.writer.transport, silence)
 
     def hang_up(self) -> None:
-        """Do nothing: the others are still wanted."""
+        """Reset the stream; the others of its connection are still wanted."""
+        if not self._stream.closed:
+            resetting = asyncio.get_running_loop().create_task(self._reset())
+            _resetting.add(resetting)
+            resetting.add_done_callback(_resetting.discard)
+
+    async def _reset(self) -> None:
+        """Tell the client, when what Hypercorn writes before is on its way, and forget the rest.
+
+        To end the app's part alone would leave the stream open, and its buffer full, for ever.
+        """
+        with suppress(Exception):  # h2's own, where the stream or the connection has just ended.
+            self._http.connection.reset_stream(self._stream_id, _CANCEL)
+        buffer = self._buffers.get(self._stream_id)
+        if buffer is not None:
+            await buffer.close()
+            # Its sender finds the stream ended, and lets go of it.
+            await self._http._window_updated(self._stream_id)
+        await self._http._flush()
 
     async def drained(self) -> None:
         """Return when nothing is kept back."""
         buffer = self._buffers.get(self._stream_id)
         if buffer is not None and buffer.buffer:
             await buffer.drain()
+
+
+_resetting: set[asyncio.Task[None]] = set()
+"""The event loop keeps only weak references to tasks."""
 
 
 def _give_up_after(transport: asyncio.Transport, silence: float) -> None:
@@ -131,6 +171,15 @@ def _give_up_after(transport: asyncio.Transport, silence: float) -> None:
     if socket is not None and option is not None:
         with suppress(OSError):  # It may be no TCP at all.
             socket.setsockopt(sockets.IPPROTO_TCP, option, round(silence * 1000))
+
+
+def would_wait(transport: asyncio.Transport) -> bool:
+    """Tell whether *transport* closes only when its peer has taken the rest, or answered by TLS."""
+    try:
+        tls = transport.get_extra_info("ssl_object")
+        return tls is not None or transport.get_write_buffer_size() > 0
+    except AttributeError:
+        return False  # Of asyncio's TLS nothing is left that could be asked when it has ended.
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -26,7 +26,15 @@ from .assembly import Assembly
 from .bookmark import Places
 from .deflate import BoundedDeflate
 from .frames import Frame
-from .inside import HTTP1Line, HTTP2Line, Inside, Unfamiliar, inside_hypercorn, reset
+from .inside import (
+    HTTP1Line,
+    HTTP2Line,
+    Inside,
+    Unfamiliar,
+    inside_hypercorn,
+    reset,
+    transport_under,
+)
 from .settings import Settings
 from .streaming import Line, Streams, StreamTransport
 from .transport import (
@@ -69,7 +77,10 @@ class Transports:
                 self._tell(str(error))
             else:
                 return HypercornTransport(inside, receive, send, self._flusher, self._settings)
-        return ASGITransport(receive, send, self._writers, self._settings)
+        under: asyncio.Transport | None = None
+        with suppress(Unfamiliar):
+            under = transport_under(send)
+        return ASGITransport(receive, send, self._writers, self._settings, under)
 
     def stream(self, send: Send, places: Places) -> StreamTransport:
         """Return what writes the event stream of the request that *send* belongs to.
@@ -77,12 +88,11 @@ class Transports:
         Its reader stood at *places* before.
         """
         line: Line | None = None
-        if self._settings.fast_lane:
-            silence = self._settings.ping_interval + GRACE
-            with suppress(Unfamiliar):
-                line = HTTP1Line(send, silence)
-            with suppress(Unfamiliar):
-                line = HTTP2Line(send, silence)
+        silence = self._settings.ping_interval + GRACE
+        with suppress(Unfamiliar):
+            line = HTTP1Line(send, silence)
+        with suppress(Unfamiliar):
+            line = HTTP2Line(send, silence)
         stream = StreamTransport(self._settings.send_buffer, places, line)
         self._streams.add(stream)
         return stream

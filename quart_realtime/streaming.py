@@ -31,7 +31,7 @@ class Line(Protocol):
     """What lies under a response, as far as it is known."""
 
     def hang_up(self) -> None:
-        """Free the connection at once, where it is this response's alone."""
+        """Free the connection at once, or end what is this response's alone of it."""
 
     async def drained(self) -> None:
         """Return when the server keeps nothing back of what it was given."""

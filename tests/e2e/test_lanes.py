@@ -241,7 +241,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], ss
 
 
 @pytest.mark.parametrize(("loop", "tls"), [("uvloop", False), ("asyncio", True), ("uvloop", True)])
-@fast
 async def test_on_any_loop_with_or_without_tls_all_works_and_a_slow_reader_is_let_go(
     token: Token, certificate: tuple[list[str], ssl.SSLContext], loop: str, tls: bool
 ) -> None:
@@ -263,7 +262,6 @@ async def test_on_any_loop_with_or_without_tls_all_works_and_a_slow_reader_is_le
     assert told(server) == []
 
 
-@fast
 async def test_over_tls_who_never_answers_a_close_is_let_go_all_the_same(
     token: Token, certificate: tuple[list[str], ssl.SSLContext]
 ) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import pytest
 
@@ -293,7 +294,6 @@ async def test_who_is_too_many_or_comes_too_late_is_told_so_by_the_status() -> N
             assert limited.status == 429
 
 
-@pytest.mark.lane("fast")
 async def test_a_reader_that_stops_is_ended_and_leaves_nothing_behind(narrow: Server) -> None:
     heard: list[int] = []
     async with (
@@ -489,69 +489,104 @@ async def test_a_message_that_another_node_takes_reaches_the_stream(pair: list[S
         assert await ana.events(1) == [3]
 
 
-class StreamOverHTTP2:
-    """A stream that is one of an HTTP/2 connection's; it takes more only when the test reads."""
+class OverHTTP2:
+    """Streams that share an HTTP/2 connection; they take more only when the test reads."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._http = h2.connection.H2Connection(h2.config.H2Configuration())
-        self._text = ""
-        self.status = ""
-
-    async def open(self, token: str, path: str) -> None:
         self._http.initiate_connection()
+        # One that stops has its own window shut, and the others none.
+        self._http.increment_flow_control_window(16 * MIB)
+        self._stopped: set[int] = set()
+        self.texts: dict[int, str] = {}
+        self.statuses: dict[int, str] = {}
+        self.reset: dict[int, int] = {}
+
+    async def open(self, token: str, room: str) -> int:
+        """Open another stream, and return its number when it is in *room*."""
+        number = self._http.get_next_available_stream_id()
+        path = f"/ws/events?rooms={quote(room)}"
         head = {":method": "GET", ":scheme": "http", ":path": path, ":authority": "127.0.0.1"}
         headers = [*head.items(), ("authorization", f"Bearer {token}")]
-        self._http.send_headers(1, headers, end_stream=True)
+        self.texts[number] = ""
+        self._http.send_headers(number, headers, end_stream=True)
         self._writer.write(self._http.data_to_send())
+        await self.until(number, '"id":"rooms"')
+        return number
 
-    async def read(self) -> str:
-        """Return what has come of the body, and make room for more."""
+    def stop_reading(self, number: int) -> None:
+        """Give one stream no more leave to send."""
+        self._stopped.add(number)
+
+    async def read(self) -> None:
+        """Take what has come, and make room for more."""
         async with asyncio.timeout(BOUND):
             data = await self._reader.read(65_536)
         assert data
         for event in self._http.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
-                self.status = dict(event.headers)[b":status"].decode()
+                self.statuses[event.stream_id] = dict(event.headers)[b":status"].decode()
             elif isinstance(event, h2.events.DataReceived):
-                self._text += event.data.decode()
-                self._http.acknowledge_received_data(event.flow_controlled_length, 1)
+                self.texts[event.stream_id] += event.data.decode()
+                if event.stream_id not in self._stopped:
+                    size = event.flow_controlled_length
+                    self._http.acknowledge_received_data(size, event.stream_id)
+            elif isinstance(event, h2.events.StreamReset):
+                self.reset[event.stream_id] = int(event.error_code)
         self._writer.write(self._http.data_to_send())
-        return self._text
 
-    async def until(self, text: str) -> None:
-        while text not in await self.read():
-            pass
+    async def until(self, number: int, text: str) -> None:
+        while text not in self.texts[number]:
+            await self.read()
 
 
 @asynccontextmanager
-async def over_http2(server: Server, token: str, room: str) -> AsyncIterator[StreamOverHTTP2]:
+async def over_http2(server: Server) -> AsyncIterator[OverHTTP2]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    stream = StreamOverHTTP2(reader, writer)
     try:
-        await stream.open(token, f"/ws/events?rooms={quote(room)}")
-        await stream.until('"id":"rooms"')
-        yield stream
+        yield OverHTTP2(reader, writer)
     finally:
         writer.transport.abort()
 
 
 async def test_a_stream_of_http_2_is_like_any_other(server: Server) -> None:
-    async with over_http2(server, make_token("ana"), "numbers:two") as ana:
-        assert ana.status == "200"
+    async with over_http2(server) as streams:
+        ana = await streams.open(make_token("ana"), "numbers:two")
+        assert streams.statuses == {ana: "200"}
         await publish(server, "two", 41, 43)
-        await ana.until('"data":42')
+        await streams.until(ana, '"data":42')
     await until(lambda: _connections(server, 0))
 
 
-@pytest.mark.lane("fast")
 async def test_a_reader_over_http_2_that_stops_is_ended(narrow: Server) -> None:
-    async with over_http2(narrow, make_token("ana"), "numbers:slow"):
+    async with over_http2(narrow) as streams:
+        await streams.open(make_token("ana"), "numbers:slow")
         # Without its leave no more than its window of 64 KiB goes out.
         with memory_flat(narrow, 16 * MIB):
             await call(narrow, "POST", "/numbers/slow/0/100/padded/32768")
             await until(lambda: _connections(narrow, 0))
+
+
+async def test_of_an_http_2_connection_only_the_stream_that_stops_is_reset(
+    narrow: Server,
+) -> None:
+    async with over_http2(narrow) as streams:
+        slow = await streams.open(make_token("ana"), "numbers:slow")
+        other = await streams.open(make_token("luis"), "numbers:other")
+        streams.stop_reading(slow)
+        await call(narrow, "POST", "/numbers/slow/0/100/padded/32768")
+        while not streams.reset:
+            await streams.read()
+        assert streams.reset == {slow: h2.errors.ErrorCodes.CANCEL}
+        await publish(narrow, "other", 41, 43)
+        await streams.until(other, '"data":42')
+        again = await streams.open(make_token("ana"), "numbers:slow")
+        await publish(narrow, "slow", 7, 8)
+        await streams.until(again, '"data":7')
+        await until(lambda: _connections(narrow, 2))
+    await until(lambda: _connections(narrow, 0))
 
 
 async def test_it_comes_through_nginx_at_once(server: Server, tmp_path: Path) -> None:

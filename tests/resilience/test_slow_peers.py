@@ -70,7 +70,7 @@ async def fill(server: Server, token: Token, room: str, *, mib: int) -> None:
 
 @pytest.mark.line(1, "a reader that stops, 10 000 events sent")
 async def test_who_stops_reading_is_closed_and_the_others_hear_all_in_order(
-    server: Server, token: Token, lane: str, figures: Figures
+    server: Server, token: Token, figures: Figures
 ) -> None:
     heard: list[int] = []
     all_heard = asyncio.Event()
@@ -99,11 +99,9 @@ async def test_who_stops_reading_is_closed_and_the_others_hear_all_in_order(
         assert heard == list(range(EVENTS))
         assert room.recovered
         assert server.logs("4005 too much was waiting")
-        if lane == "fast":
-            # Plain ASGI has no way to tell Hypercorn, which waits for the reader for ever.
-            await freed(server, ana, BOUND)
-            ana.read_on()
-            await ana.dropped()
+        await freed(server, ana, BOUND)
+        ana.read_on()
+        await ana.dropped()
     async with raw_socket(server.port, token("ana")) as ana:
         # All of it would be more than may wait for a reader, and so it is none of it.
         back = await subscribe(ana, {**start, "offset": 0})
@@ -144,7 +142,6 @@ async def test_a_client_that_read_nothing_for_a_while_returns_and_misses_nothing
 
 
 @pytest.mark.line(2, "a TCP window of zero for ever")
-@pytest.mark.lane("fast")
 async def test_who_never_reads_again_is_gone_when_the_heartbeat_has_waited_long_enough(
     patient: Server, token: Token, timed: Timed
 ) -> None:
@@ -190,8 +187,7 @@ async def blind(server: Server, token: Token, room: str, within: float) -> None:
         try:
             await fill(server, token, room, mib=8)
             await asyncio.wait_for(left.wait(), within)
-            if Server.fast_lane:
-                await freed(server, ana, BOUND)
+            await freed(server, ana, BOUND)
         finally:
             going_on.cancel()
 

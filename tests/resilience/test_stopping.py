@@ -18,8 +18,9 @@ from quart_realtime.backoff import Backoff
 from quart_realtime.client import connect
 
 from ..e2e.conftest import APP
+from ..e2e.raw_socket import raw_socket
 from ..e2e.server import Server, serving
-from ..e2e.sockets import Token, ask, opened, post, read
+from ..e2e.sockets import Token, ask, opened, post, read, subscribe
 from ..proxy import proxying
 from .conftest import Timed
 
@@ -105,6 +106,19 @@ async def test_what_was_sent_before_a_stop_arrives_before_the_close(token: Token
                 numbers = [f["payload"]["data"] for f in frames if f["type"] == "event"]
                 assert numbers == list(range(50))
                 assert (frames[-1]["type"], code) == ("closing", 1012)
+            assert await ended(server) == 0
+
+
+@pytest.mark.line(5, "SIGTERM, and a reader that has stopped")
+@pytest.mark.parametrize("cut_off", [True, False])
+async def test_a_reader_that_stopped_does_not_keep_the_process(token: Token, cut_off: bool) -> None:
+    with serving(APP, SEND_BUFFER=262_144 if cut_off else 2**26, RATE_LIMIT=None) as server:
+        async with raw_socket(server.port, token("ana"), receive_buffer=4096) as ana:
+            await subscribe(ana, "numbers:stuck")
+            ana.stop_reading()
+            await post(f"{server.url}/numbers/stuck/0/128/padded/65536", token("luis"))
+            assert server.logs("4005 too much was waiting") == cut_off
+            server.process.terminate()
             assert await ended(server) == 0
 
 

@@ -209,6 +209,105 @@ def closing_only(socket: Socket, send: Any) -> Any:
     return sending
 
 
+class Under(asyncio.Transport):
+    """What lies under a socket."""
+
+    def __init__(self, unwritten: int = 0, **extra: Any) -> None:
+        super().__init__(extra)
+        self.unwritten = unwritten
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unwritten
+
+    def abort(self) -> None:
+        self.unwritten = 0
+        self.aborted.set()
+
+
+async def test_a_close_frees_a_socket_that_takes_nothing(socket: Socket) -> None:
+    under = Under(1)
+    transport = ASGITransport(nothing, socket, Writers(), Settings(), under)
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    socket.open.clear()
+    transport.send(frame("a"))
+    async with asyncio.timeout(BOUND):
+        await transport.close(4005, "slow", patience=0.02)
+        assert under.aborted.is_set()
+        assert await serving == 1006
+    assert (socket.sent, transport.pending) == ([], 0)
+
+
+async def test_whoever_is_given_up_on_is_freed_at_once() -> None:
+    under = Under()
+    transport, receive = reading(under=under)
+    serving = asyncio.ensure_future(transport.serve(lambda _: None))
+    async with asyncio.timeout(BOUND):
+        await receive.asked.wait()
+        transport.abort()
+        assert under.aborted.is_set()
+        assert await serving == 1006
+
+
+@pytest.mark.parametrize(
+    ("unwritten", "extra", "freed"),
+    [(0, {}, False), (1, {}, True), (0, {"ssl_object": object()}, True)],
+    ids=["all written", "something left", "TLS"],
+)
+@pytest.mark.parametrize("answered", [True, False])
+async def test_after_a_close_only_what_the_server_would_wait_for_is_freed(
+    monkeypatch: pytest.MonkeyPatch,
+    unwritten: int,
+    extra: dict[str, Any],
+    freed: bool,
+    answered: bool,
+) -> None:
+    monkeypatch.setattr("quart_realtime.asgi.CLOSE_GRACE", 0.02)
+    under = Under(unwritten, **extra)
+    events = [{"type": "websocket.disconnect", "code": 1000}] if answered else []
+    transport, _ = reading(*events, under=under)
+    async with asyncio.timeout(BOUND):
+        await transport.close(1000, "")
+        assert await transport.serve(lambda _: None) == (1000 if answered else 1006)
+        transport.abort()
+        assert under.aborted.is_set() == (freed and not answered)
+        await asyncio.sleep(0.06)
+        transport.abort()
+    assert under.aborted.is_set() == freed
+
+
+async def test_of_a_socket_that_has_ended_nothing_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class EndedTLS(Under):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            raise AttributeError(name)
+
+    monkeypatch.setattr("quart_realtime.asgi.CLOSE_GRACE", 0.01)
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    under = EndedTLS()
+    transport, _ = reading({"type": "websocket.disconnect", "code": 1000}, under=under)
+    await transport.serve(lambda _: None)
+    transport.abort()
+    await asyncio.sleep(0.05)
+    assert (told, under.aborted.is_set()) == ([], False)
+
+
+async def test_what_was_written_before_a_goodbye_can_be_read_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quart_realtime.asgi.CLOSE_GRACE", 0.05)
+    under = Under(1)
+    transport, _ = reading({"type": "websocket.disconnect", "code": 1000}, under=under)
+    await transport.serve(lambda _: None)
+    transport.abort()
+    await asyncio.sleep(0)
+    under.unwritten = 0  # The client has taken it.
+    await asyncio.sleep(0.1)
+    assert not under.aborted.is_set()
+
+
 async def test_a_close_that_fails_raises_nothing(transport: ASGITransport, socket: Socket) -> None:
     socket.error = RuntimeError("closed already")
     await transport.close(1000, "")
@@ -633,9 +732,11 @@ class Events:
         return await nothing()
 
 
-def reading(*events: dict[str, Any]) -> tuple[ASGITransport, Events]:
+def reading(
+    *events: dict[str, Any], under: asyncio.Transport | None = None
+) -> tuple[ASGITransport, Events]:
     receive = Events(*events)
-    return ASGITransport(receive, Socket(), Writers(), Settings()), receive
+    return ASGITransport(receive, Socket(), Writers(), Settings(), under), receive
 
 
 async def test_messages_are_handed_on_until_the_socket_has_ended() -> None:

@@ -26,6 +26,7 @@ from .fakes import BOUND
 
 STREAM = "hypercorn.protocol.ws_stream", "WSStream"
 HTTP = "hypercorn.protocol.h11", "H11Protocol"
+HTTP2 = "hypercorn.protocol.h2", "H2Protocol"
 SERVER = "hypercorn.asyncio.tcp_server", "TCPServer"
 PARTS = STREAM, HTTP, SERVER
 
@@ -116,7 +117,7 @@ def test_a_send_that_is_wrapped_is_served_by_plain_asgi(
 @pytest.mark.parametrize(
     ("parts", "found"),
     [
-        ((STREAM, ("hypercorn.protocol.h2", "H2Protocol"), SERVER), "h2.H2Protocol"),
+        ((STREAM, HTTP2, SERVER), "h2.H2Protocol"),
         ((STREAM, HTTP, ("hypercorn.trio.tcp_server", "TCPServer")), "trio.tcp_server.TCPServer"),
         ((("hypercorn.protocol.ws_stream", "Other"), HTTP, SERVER), "ws_stream.Other"),
         ((("elsewhere", "WSStream"), HTTP, SERVER), "elsewhere.WSStream"),
@@ -180,6 +181,26 @@ def test_a_hypercorn_whose_websocket_has_no_handshake_is_served_by_plain_asgi(
     del stream.handshake
     assert isinstance(transports.make(receive, stream.put), ASGITransport)
     assert len(log.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "missing", ["stream_buffers", "connection", "_window_updated", "_flush", "closed"]
+)
+def test_a_stream_of_http_2_without_the_parts_that_were_known_is_unfamiliar(missing: str) -> None:
+    parts = ("hypercorn.protocol.http_stream", "HTTPStream"), HTTP2, SERVER
+    known = {
+        "stream_buffers": {},
+        "connection": SimpleNamespace(reset_stream=None),
+        "_window_updated": None,
+        "_flush": None,
+    }
+    stream = hypercorn(parts)
+    stream.closed = False
+    vars(stream.send.__self__).update(known)
+    inside.HTTP2Line(stream.put, 1.0)
+    delattr(stream if missing == "closed" else stream.send.__self__, missing)
+    with pytest.raises(inside.Unfamiliar):
+        inside.HTTP2Line(stream.put, 1.0)
 
 
 def test_each_reason_is_told_once(
