@@ -504,17 +504,32 @@ class OverHTTP2:
         self.statuses: dict[int, str] = {}
         self.reset: dict[int, int] = {}
 
-    async def open(self, token: str, room: str) -> int:
-        """Open another stream, and return its number when it is in *room*."""
+    async def open(self, token: str, room: str, *, whole: bool = True) -> int:
+        """Open another stream, and return its number when it is in *room*.
+
+        Where the request isn't *whole*, a body may follow that its headers say nothing of.
+        """
         number = self._http.get_next_available_stream_id()
         path = f"/ws/events?rooms={quote(room)}"
         head = {":method": "GET", ":scheme": "http", ":path": path, ":authority": "127.0.0.1"}
         headers = [*head.items(), ("authorization", f"Bearer {token}")]
         self.texts[number] = ""
-        self._http.send_headers(number, headers, end_stream=True)
+        self._http.send_headers(number, headers, end_stream=whole)
         self._writer.write(self._http.data_to_send())
         await self.until(number, '"id":"rooms"')
         return number
+
+    async def send_body(self, number: int, size: int) -> None:
+        """Send so many bytes, as fast as the server gives leave."""
+        while size:
+            leave = self._http.local_flow_control_window(number)
+            part = min(size, leave, self._http.max_outbound_frame_size)
+            if part:
+                self._http.send_data(number, b"x" * part)
+                self._writer.write(self._http.data_to_send())
+                size -= part
+            else:
+                await self.read()
 
     def stop_reading(self, number: int) -> None:
         """Give one stream no more leave to send."""
@@ -558,6 +573,18 @@ async def test_a_stream_of_http_2_is_like_any_other(server: Server) -> None:
         await publish(server, "two", 41, 43)
         await streams.until(ana, '"data":42')
     await until(lambda: _connections(server, 0))
+
+
+async def test_what_is_sent_with_a_request_for_a_stream_over_http_2_is_not_kept(
+    narrow: Server,
+) -> None:
+    async with over_http2(narrow) as streams:
+        ana = await streams.open(make_token("ana"), "numbers:body", whole=False)
+        with memory_flat(narrow, 6 * MIB):
+            await streams.send_body(ana, 12 * MIB)
+            await publish(narrow, "body", 1, 2)
+            await streams.until(ana, '"data":1')
+    await until(lambda: _connections(narrow, 0))
 
 
 async def test_a_reader_over_http_2_that_stops_is_ended(narrow: Server) -> None:
