@@ -57,7 +57,7 @@ from .client_types import (
     RequestTimedOut,
     UnauthorizedError,
 )
-from .protocol import PROTOCOL_VERSION, CloseCode, is_room_name
+from .protocol import PROTOCOL_VERSION, CloseCode, is_room_name, request_payload
 
 __all__ = [
     "Backoff",
@@ -358,14 +358,10 @@ class Client(EventSource):
             QueueFull: too many wait already.
 
         """
-        body = {**(payload or {}), **arguments}
-        if "action" in body:
-            raise ValueError("the action is the second argument; the payload can't have another")
+        body = request_payload(action, payload, arguments)
         frame_id = next(self._ids)
         key = {"key": uuid4().hex} if retry else {}
-        text = encode(
-            "request", id=frame_id, resource=resource, payload={"action": action, **body}, **key
-        )
+        text = encode("request", id=frame_id, resource=resource, payload=body, **key)
         async with time_limit(f"{resource}.{action}", self._seconds(timeout)):
             return await self._requests.ask(frame_id, text, retry=retry)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from string import Formatter
 from typing import Any
 
-from .errors import RealtimeError
+from .errors import RealtimeError, SetupError
 from .models import to_builtins
-from .protocol import EVERYONE, is_room_name
-from .registry import AnyFunction, Emission, RoomSource
+from .options import EVENT, check_options
+from .protocol import EVERYONE, check_event_name, is_room_name
+from .registry import AnyFunction, Emission, RoomSource, calling_line
 
 
 class EmissionError(RealtimeError):
@@ -29,6 +30,31 @@ def check_template(template: str) -> None:
             continue
         if spec or conversion or not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(f"{{{name}}} is no dotted name")
+
+
+def declared_rooms(event: str, room: RoomSource) -> RoomSource:
+    """Check the name of an event that is declared, and its rooms' templates; return the rooms.
+
+    Raises:
+        SetupError: the name can't be one, or the rooms can't be read.
+    """
+    try:
+        check_event_name(event)
+    except ValueError as error:
+        raise SetupError(f"The event at {calling_line()} can't be declared: {error}.") from None
+    check_options(f"The event {event!r} at {calling_line()}", EVENT, room=room)
+    if room is None or callable(room):
+        return room
+    templates = [room] if isinstance(room, str) else list(room)
+    for template in templates:
+        try:
+            check_template(template)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SetupError(
+                f"{event}: room {template!r} at {calling_line()} can't be read ({error}); write "
+                'one such as "conversation:{conversation_id}".'
+            ) from None
+    return room if isinstance(room, str) else templates
 
 
 def fill(template: str, *sources: Any) -> str:

@@ -24,9 +24,9 @@ from .context import connection_or_none
 from .custom_auth import checked_login
 from .emissions import (
     arguments_of,
-    check_template,
     checked_rooms,
     data_of,
+    declared_rooms,
     rooms_of,
     settled,
 )
@@ -34,7 +34,7 @@ from .endpoint import EXTENSION, check_endpoint, handing_over, make_blueprint
 from .errors import RealtimeError, SetupError
 from .fallback import with_streams
 from .models import check_type, to_builtins
-from .options import EMISSION, EVENT, EXPOSURE, check_options
+from .options import EMISSION, EXPOSURE, check_options
 from .protocol import HistoryPolicy, check_event_name, check_key
 from .registry import (
     AnyFunction,
@@ -225,7 +225,7 @@ class Realtime:
             history: Whether rooms keep it for those who return; False for what is worth nothing
                 a moment later, such as that somebody is typing.
         """
-        room = _checked_room(name, room)
+        room = declared_rooms(name, room)
         try:
             check_type(Any if schema is None else schema)
         except TypeError as error:
@@ -261,7 +261,7 @@ class Realtime:
         The callables may be coroutine functions.
         """
         refuse_bare("emits", '"new_message"', "the name of the event", event)
-        room = _checked_room(event, room)
+        room = declared_rooms(event, room)
         check_options(
             f"emits({event!r}) at {calling_line()}",
             EMISSION,
@@ -479,27 +479,6 @@ class Realtime:
         raise RuntimeError(
             "This Realtime can't tell which app is meant: write async with app.app_context()."
         )
-
-
-def _checked_room(event: str, room: RoomSource) -> RoomSource:
-    """Check an event's name and its rooms' templates, and return the rooms."""
-    try:
-        check_event_name(event)
-    except ValueError as error:
-        raise SetupError(f"The event at {calling_line()} can't be declared: {error}.") from None
-    check_options(f"The event {event!r} at {calling_line()}", EVENT, room=room)
-    if room is None or callable(room):
-        return room
-    templates = [room] if isinstance(room, str) else list(room)
-    for template in templates:
-        try:
-            check_template(template)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise SetupError(
-                f"{event}: room {template!r} at {calling_line()} can't be read ({error}); write "
-                'one such as "conversation:{conversation_id}".'
-            ) from None
-    return room if isinstance(room, str) else templates
 
 
 def _own_connection() -> str | None:

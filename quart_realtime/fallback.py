@@ -130,6 +130,7 @@ def _for_pages(runtime: Runtime, method: str, answer: Callable[[Runtime], Any]) 
 
     @wraps(answer)
     async def view() -> Response:
+        """Look at the origin, have *answer* asked, and let the page read what it says."""
         allowed = runtime.settings.allowed_origins
         if not origin_is_allowed(request, allowed):
             # Each is a line in the log.

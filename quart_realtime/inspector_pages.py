@@ -244,6 +244,7 @@ async def _look(
     """Return the page's connection, for the caller to run."""
 
     async def check() -> float | None:
+        """Return for how many seconds the page may go on looking; raises where it no longer may."""
         nonlocal identity
         if identity is None:
             return None

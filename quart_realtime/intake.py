@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 from quart import Quart
 from quart_schema.validation import DataSource
 
 from .errors import SetupError
 from .native import WHOLE_PAYLOAD
+from .protocol import ACTION
 from .registry import Handler, annotations_of, describe
 from .routes import BODY_METHODS, Route
 from .schemas import Schema, Schemas, Use, followed
 from .signatures import Function, declared_body, declared_query, native_request
-
-_RESERVED = "action"
-"""The key of a payload that says what is asked."""
 
 
 @frozen
@@ -32,6 +32,16 @@ class Intake:
     is_form: bool
     body: frozenset[str]
     query: frozenset[str]
+
+    def parts(self, payload: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what of *payload* goes into the query, and what into the body."""
+        if not self.has_body:
+            return payload, {}
+        if not self.query:
+            return {}, payload
+        query = {key: value for key, value in payload.items() if key in self.query}
+        body = {key: payload[key] for key in payload if key not in query or key in self.body}
+        return query, body
 
     def reads(self, key: str) -> bool:
         """Tell whether *key* is declared for the body or for the query."""
@@ -96,9 +106,9 @@ def check_native(handler: Handler) -> None:
 
 
 def _refuse_reserved(about: str, keys: set[str]) -> None:
-    if _RESERVED in keys:
+    if ACTION in keys:
         raise SetupError(
-            f"{about} reads {_RESERVED!r}, which no payload can hold, as payload.{_RESERVED} says "
+            f"{about} reads {ACTION!r}, which no payload can hold, as payload.{ACTION} says "
             "what is asked: give it another name, or the field of a model an alias."
         )
 

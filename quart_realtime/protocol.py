@@ -35,6 +35,9 @@ BEARER_PREFIX = "bearer."
 EVERYONE = "everyone"
 """The room that each logged-in connection is in; an event without a room goes there."""
 
+ACTION = "action"
+"""The key of a request's payload that says what is asked; all other keys are its arguments."""
+
 PRESENCE_JOIN = "presence_join"
 PRESENCE_LEAVE = "presence_leave"
 ROOM_JOINED = "room_joined"
@@ -373,6 +376,20 @@ def is_room_name(value: object) -> bool:
     return _is_name(value, MAX_ROOM_LENGTH)
 
 
+def request_payload(
+    action: str, payload: Mapping[str, Any] | None, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the payload of a request for *action*, with all that is given for it.
+
+    Raises:
+        ValueError: there is an :data:`ACTION` among that, which would be another one.
+    """
+    body = {**(payload or {}), **arguments}
+    if ACTION in body:
+        raise ValueError("the action is the second argument; the payload can't have another")
+    return {ACTION: action, **body}
+
+
 def check_event_name(name: object) -> None:
     """Raise ValueError unless *name* can name an event of the app's."""
     if not _is_name(name, MAX_ROOM_LENGTH):
@@ -406,7 +423,7 @@ def _payload(envelope: _Envelope) -> dict[str, Any]:
 def _read_request(envelope: _Envelope) -> Request:
     request_id = _required_id(envelope)
     payload = dict(_payload(envelope))
-    action = payload.pop("action", None)
+    action = payload.pop(ACTION, None)
     if not is_short_name(envelope.resource):
         raise MalformedFrame("resource must be a string, such as 'messages'")
     if not is_short_name(action):

@@ -82,16 +82,7 @@ class RouteCaller:
         """
         path, rest = self._path(route, intake, payload)
         headers = connection.handshake.headers()
-        asked = rest
-        if intake.has_body:
-            asked = {key: value for key, value in rest.items() if key in intake.query}
-            rest = {
-                key: value
-                for key, value in rest.items()
-                if key not in intake.query or key in intake.body
-            }
-        else:
-            rest = {}
+        asked, rest = intake.parts(rest)
         query = _arguments(asked)
         form = urlencode(_arguments(rest)) if intake.is_form else None
         rest |= self._authenticator.carry(connection.identity, route.method, headers, query)

@@ -23,7 +23,7 @@ from quart.typing import TestClientProtocol
 
 from .client_types import RealtimeError
 from .endpoint import runtime_of
-from .protocol import BEARER_PREFIX, SUBPROTOCOL, Notification
+from .protocol import BEARER_PREFIX, SUBPROTOCOL, Notification, request_payload
 from .settings import Settings
 
 __all__ = [
@@ -119,13 +119,11 @@ class RealtimeClient:
             RealtimeError: the app answered with an error.
             ValueError: the arguments have an ``action`` of their own.
         """
-        body = {**(payload or {}), **arguments}
-        if "action" in body:
-            raise ValueError("the action is the second argument; the payload can't have another")
+        body = request_payload(action, payload, arguments)
         frame: Frame = {"type": "request", "resource": resource}
         if key is not None:
             frame["key"] = key
-        return await self._ask(frame, {**body, "action": action})
+        return await self._ask(frame, body)
 
     async def subscribe(self, *rooms: str | Mapping[str, Any]) -> list[dict[str, Any]]:
         """Join *rooms*, by name or by position, and return what is told of each."""
@@ -298,25 +296,36 @@ async def realtime_client(
         offered = [*subprotocols]
         if token is not None:
             offered += [SUBPROTOCOL, BEARER_PREFIX + token]
-        headers = dict(headers or {})
-        if browser is not None:
-            headers = {"Origin": _origin_of_pages(app, runtime.settings)} | headers
-        opener = app.test_client()
-        opener.cookie_jar = opener.cookie_jar if browser is None else browser.cookie_jar
-        opener.websocket_connection_class = _Socket
-        opening = opener.websocket(
-            runtime.settings.url,
-            headers=headers,
-            query_string=dict(query or {}),
-            scope_base={"subprotocols": offered},  # Its own argument for them has no effect.
-        )
-        socket = await stack.enter_async_context(cast(Any, opening))
+        opening = _opening(app, runtime.settings, browser, headers or {}, query or {}, offered)
+        socket = await stack.enter_async_context(opening)
         client = RealtimeClient(socket, timeout)
         reader = asyncio.create_task(client._read())
         stack.push_async_callback(_end, reader)
         if token is not None or browser is not None:
             await client.wait_connected()
         yield client
+
+
+def _opening(
+    app: Quart,
+    settings: Settings,
+    browser: TestClientProtocol | None,
+    headers: Mapping[str, str],
+    query: Mapping[str, str],
+    subprotocols: Sequence[str],
+) -> Any:
+    """Return Quart's websocket to *app*, not yet open; with the cookies of a *browser*."""
+    opener = app.test_client()
+    opener.websocket_connection_class = _Socket
+    if browser is not None:
+        opener.cookie_jar = browser.cookie_jar
+        headers = {"Origin": _origin_of_pages(app, settings), **headers}
+    return opener.websocket(
+        settings.url,
+        headers=dict(headers),
+        query_string=dict(query),
+        scope_base={"subprotocols": subprotocols},  # Its own argument for them has no effect.
+    )
 
 
 def _origin_of_pages(app: Quart, settings: Settings) -> str:

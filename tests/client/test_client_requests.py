@@ -431,7 +431,7 @@ async def test_what_waited_for_a_connection_is_measured_when_it_is_sent(server, 
     server.replies["request"] = answer_with_payload
     client = make()
     connecting = asyncio.create_task(client.connect())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # Begun.
     large = asyncio.create_task(client.request("a", "b", text="x" * 300, retry=True))
     small = asyncio.create_task(client.request("a", "b"))
     await within(connecting)

@@ -37,7 +37,7 @@ class Chat:
             return number < 10
 
         @self.realtime.room("order:<int:number>")
-        async def may_follow(number) -> bool:  # type: ignore[no-untyped-def]
+        async def may_follow(number) -> bool:  # type: ignore[no-untyped-def]  # As most write it.
             return number != 13
 
         @self.realtime.room("short:<name>", history=2)

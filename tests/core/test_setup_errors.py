@@ -1,4 +1,7 @@
-"""Whoever puts an app together wrongly is told which line to change, and to what."""
+"""Whoever puts an app together wrongly is told which line to change, and to what.
+
+Most do it without a type checker, which would refuse some of this first: what it says is ignored.
+"""
 
 from __future__ import annotations
 

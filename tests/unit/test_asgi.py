@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from quart_realtime import asgi
 from quart_realtime.asgi import SECONDS_A_TURN, SOCKETS_A_LOOK, ASGITransport, Writers
 from quart_realtime.frames import Frame
 from quart_realtime.settings import Settings
@@ -271,7 +272,7 @@ async def test_after_a_close_only_what_the_server_would_wait_for_is_freed(
         assert await transport.serve(lambda _: None) == (1000 if answered else 1006)
         transport.abort()
         assert under.aborted.is_set() == (freed and not answered)
-        await asyncio.sleep(0.06)
+        await grace_over()
         transport.abort()
     assert under.aborted.is_set() == freed
 
@@ -279,8 +280,11 @@ async def test_after_a_close_only_what_the_server_would_wait_for_is_freed(
 async def test_of_a_socket_that_has_ended_nothing_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    asked = asyncio.Event()
+
     class EndedTLS(Under):
         def get_extra_info(self, name: str, default: Any = None) -> Any:
+            asked.set()
             raise AttributeError(name)
 
     monkeypatch.setattr("quart_realtime.asgi.CLOSE_GRACE", 0.01)
@@ -290,8 +294,17 @@ async def test_of_a_socket_that_has_ended_nothing_is_asked(
     transport, _ = reading({"type": "websocket.disconnect", "code": 1000}, under=under)
     await transport.serve(lambda _: None)
     transport.abort()
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(BOUND):
+        await asked.wait()
     assert (told, under.aborted.is_set()) == ([], False)
+
+
+async def grace_over() -> None:
+    """Wait until the grace of a close that has just begun is over, and what is due then is done."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(asgi.CLOSE_GRACE, over.set)
+    async with asyncio.timeout(BOUND):
+        await over.wait()
 
 
 async def test_what_was_written_before_a_goodbye_can_be_read_after_it(
@@ -302,9 +315,9 @@ async def test_what_was_written_before_a_goodbye_can_be_read_after_it(
     transport, _ = reading({"type": "websocket.disconnect", "code": 1000}, under=under)
     await transport.serve(lambda _: None)
     transport.abort()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # What would be done at once has been.
     under.unwritten = 0  # The client has taken it.
-    await asyncio.sleep(0.1)
+    await grace_over()
     assert not under.aborted.is_set()
 
 
